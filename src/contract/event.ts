@@ -1,0 +1,43 @@
+/**
+ * Events: the entries of the log, and the frames they are stored and sent as.
+ *
+ * | type             | from     | data beyond run_id, variation_id, attempt, attempt_id, seq, timestamp |
+ * |------------------|----------|------------------------------------------------------------------------|
+ * | agent_output     | recorder | `kind` (ACP update kind, or `acp`, `acp_sent`, `stderr`, `unparsed`, `note`, `result`), `content` (text or null), `message` (the ACP message, verbatim; else the payload) |
+ * | agent_error      | recorder, server | `code`, `content` |
+ * | agent_complete   | server   | `status`, `end_reason`, `message`, `gaps`, `result` summary: the end of an attempt |
+ * | model_usage      | gateway  | `model`, tokens, `cost_microdollars` (null = unknown) |
+ * | variation_status | server   | `status`, `previous` |
+ * | run_status       | server   | `status` |
+ * | run_choice       | server   | `winning_variation_id`, `reason` |
+ * | run_complete     | server   | `status`, `succeeded`, `failed`, `cancelled`, `variations` |
+ *
+ * Only on a stream, without an id: `heartbeat`, `reset`.
+ */
+export const EVENT_TYPES = [
+  'agent_output',
+  'agent_error',
+  'agent_complete',
+  'model_usage',
+  'variation_status',
+  'run_status',
+  'run_choice',
+  'run_complete',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** The SSE frame of an event, stored as it is sent. `data` is JSON text of one line. */
+export function frameOf(id: number, type: EventType, data: string): string {
+  return `id: ${id}\nevent: ${type}\ndata: ${data}\n\n`;
+}
+
+/** A frame taken apart again. Frames hold exactly three lines, so this is exact, not a parser of SSE. */
+export function parseFrame(frame: string): { id: number; type: EventType; data: string } {
+  const afterId = frame.indexOf('\n');
+  const afterType = frame.indexOf('\n', afterId + 1);
+  return {
+    id: Number(frame.slice(4, afterId)),
+    type: frame.slice(afterId + 8, afterType) as EventType,
+    data: frame.slice(afterType + 7, -2),
+  };
+}

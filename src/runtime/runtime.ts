@@ -1,0 +1,65 @@
+import type { AttemptSpec, Eof } from '../contract/attempt.ts';
+import type { Envelope } from '../contract/envelope.ts';
+import type { EndReason } from '../contract/run.ts';
+
+/** The seam between the house and where attempts execute: `local/` (processes), later `kubernetes/` (Jobs). */
+
+/** What a runtime needs to find an attempt again after the server died. */
+export interface AttemptRef {
+  attemptId: string;
+  /** As stored by {@link RuntimeEvents.started}; null if the server died before. */
+  handle: string | null;
+  /** How far its journal was stored. */
+  cursor: number;
+  lastSeq: number;
+}
+
+/** Envelopes that were read together, and the cursor behind them. Committed as one. */
+export interface Batch {
+  envelopes: readonly Envelope[];
+  cursor: number;
+  /** Sequence numbers that are missing before or between these, as the follower saw it. */
+  gaps: readonly { from_seq: number; to_seq: number | null; reason: string }[];
+}
+
+export type AttemptEnd =
+  /** The recorder's last word was read, everything before it was handed over; `complete` = numbers dense and hash right. */
+  | { kind: 'eof'; eof: Eof; complete: boolean }
+  /** Nobody can say how it ended: the recorder is gone without a last word. What its journal held was handed over. */
+  | { kind: 'lost'; message: string }
+  /** It never started, and never will. */
+  | { kind: 'not_started'; message: string; reason: EndReason };
+
+/** What a runtime tells the house. Calls for one attempt come in order; a runtime waits for `batch` before it reads on. */
+export interface RuntimeEvents {
+  /** The attempt's process or Job exists. Stored before anything else of it. */
+  started(attemptId: string, handle: string): Promise<void>;
+  batch(attemptId: string, batch: Batch): Promise<void>;
+  /** Something is wrong with the transport, not the agent (unreadable lines …): counted and shown, never an agent's event. */
+  transport(attemptId: string, message: string): void;
+  /** Last call for the attempt. */
+  ended(attemptId: string, end: AttemptEnd): Promise<void>;
+}
+
+export interface Runtime {
+  readonly name: 'local' | 'kubernetes';
+  /** What keeps attempts apart, in words people are shown. */
+  readonly isolation: string;
+  /** Starts an attempt whose row exists, and follows it. Rejects only where nothing was started. */
+  start(spec: AttemptSpec): Promise<void>;
+  /**
+   * After a server's death: finds out what became of an attempt, and follows it on (running) or to the end of its journal
+   * (finished meanwhile, lost). Resolves with the finding; the rest comes through the events.
+   */
+  adopt(ref: AttemptRef): Promise<'running' | 'finished' | 'lost' | 'not_started'>;
+  /** Asks for the end: ACP cancel, then SIGTERM, then SIGKILL of the whole group, each after its grace. Idempotent; the end comes as an event. */
+  stop(attemptId: string, reason: EndReason): Promise<void>;
+  /** Where the result's patch of a finished attempt lies; the caller checks its hash. */
+  patchFile(attemptId: string): string;
+  /** Removes what an ended attempt left in the runtime (workspace, journal). */
+  remove(attemptId: string): Promise<void>;
+  /** Attempts the runtime has of which the house knows nothing. */
+  orphans(known: ReadonlySet<string>): Promise<string[]>;
+  /** Stops following. Attempts run on. */
+  close(): Promise<void>;
+}

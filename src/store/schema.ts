@@ -1,0 +1,156 @@
+import type { Generated } from 'kysely';
+import type { AttemptStatus, EndReason, VariationStatus } from '../contract/run.ts';
+
+/** The tables as Kysely types. JSON columns hold text. Times are UTC ISO text with milliseconds. `no` columns are rowids. */
+export interface Schema {
+  runs: RunsTable;
+  variations: VariationsTable;
+  attempts: AttemptsTable;
+  events: EventsTable;
+  model_calls: ModelCallsTable;
+  choices: ChoicesTable;
+  shipments: ShipmentsTable;
+  api_keys: ApiKeysTable;
+  idempotency: IdempotencyTable;
+}
+
+export interface RunsTable {
+  /** At most 2^21-1, because an event's key is no * 2^32 + id. Never reused (AUTOINCREMENT). */
+  no: Generated<number>;
+  id: string;
+  repository: string;
+  /** The mirror's folder name. */
+  mirror: string;
+  ref: string | null;
+  base: string;
+  prompt: string;
+  max_parallel: number;
+  retries: number;
+  /** JSON: Limits. */
+  limits: string;
+  status: string;
+  created_at: string;
+  ended_at: string | null;
+  /** When somebody cancelled it; null = nobody did. */
+  cancelled_at: string | null;
+  /** When it was asked to be forgotten (deleted once everything stopped). */
+  forget_at: string | null;
+}
+
+export interface VariationsTable {
+  run: number;
+  idx: number;
+  agent: string;
+  model: string;
+  strategy: string | null;
+  /** The strategy's text at submission. */
+  instruction: string | null;
+  dialect: 'anthropic' | 'openai';
+  /** JSON: Limits. */
+  limits: string;
+  status: VariationStatus;
+  end_reason: EndReason | null;
+  message: string | null;
+  queued_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+  /** Set when somebody asked for its end: the reason it will have. */
+  stop_reason: EndReason | null;
+  /** Automatic retries left. */
+  retries_left: number;
+  /** JSON: AttemptResult of its latest attempt that has a verified one. */
+  result: string | null;
+}
+
+export interface AttemptsTable {
+  no: Generated<number>;
+  /** The identity: a UUID, or the pod's UID. */
+  id: string;
+  run: number;
+  variation: number;
+  /** 0, 1, … within the variation. */
+  attempt: number;
+  status: AttemptStatus;
+  end_reason: EndReason | null;
+  message: string | null;
+  isolation: string;
+  /** SHA-256 (hex) of the attempt's token. */
+  token_sha256: string;
+  started_at: string;
+  ended_at: string | null;
+  /** Where the follower continues (bytes of the journal read). Moves only in the commit that stores what was read. */
+  cursor: number;
+  last_seq: number;
+  log_complete: number | null;
+  /** JSON: Gap[]. */
+  gaps: string;
+  /** JSON: Eof, once seen. */
+  eof: string | null;
+  /** JSON: whatever the runtime needs to find it again (pid and start time, or the Job's name). */
+  handle: string | null;
+}
+
+export interface EventsTable {
+  /** run * 2^32 + id: one integer key, in log order within a run. */
+  key: number;
+  attempt: number | null;
+  seq: number | null;
+  span: number;
+  variation: number | null;
+  type: string;
+  frame: Buffer;
+}
+
+export interface ModelCallsTable {
+  no: Generated<number>;
+  run: number;
+  variation: number;
+  attempt: number;
+  at: string;
+  provider: string;
+  model: string;
+  dialect: string;
+  status: number;
+  input_tokens: number | null;
+  output_tokens: number | null;
+  cache_read_tokens: number | null;
+  cache_write_tokens: number | null;
+  cost_microdollars: number | null;
+  duration_ms: number;
+  error: string | null;
+}
+
+export interface ChoicesTable {
+  run: number;
+  variation: number;
+  reason: string | null;
+  chosen_at: string;
+}
+
+export interface ShipmentsTable {
+  no: Generated<number>;
+  run: number;
+  variation: number;
+  kind: 'patch' | 'branch' | 'apply';
+  target: string;
+  commit_id: string | null;
+  at: string;
+}
+
+export interface ApiKeysTable {
+  id: string;
+  name: string;
+  scope: 'read' | 'run' | 'admin';
+  sha256: string;
+  created_at: string;
+  last_used_at: string | null;
+}
+
+export interface IdempotencyTable {
+  /** The caller's key, prefixed with who called. */
+  key: string;
+  fingerprint: string;
+  status: number;
+  body: string;
+  at: string;
+}
