@@ -1,0 +1,226 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { limits } from './contract/run.ts';
+import { AppError } from './errors.ts';
+
+/**
+ * Configuration by one schema: defaults < file < environment `AIDEATOR_*` < flags. Read once, frozen. The only file that
+ * reads `process.env`. An unknown name, anywhere, is an error.
+ */
+
+const provider = z.strictObject({
+  kind: z.enum(['anthropic', 'openai', 'scripted']).meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
+  base_url: z.url({ protocol: /^https?$/ }).optional().meta({ description: 'Without a trailing slash; for openai it usually ends in /v1.' }),
+  key_env: z.string().min(1).optional().meta({ description: 'Name of the environment variable that holds the key.' }),
+  key_file: z.string().min(1).optional().meta({ description: 'File that holds the key.' }),
+  key_needed: z.boolean().optional(),
+  script: z.string().optional().meta({ description: 'kind scripted: the script file.' }),
+});
+
+const agentEntry = z.strictObject({
+  description: z.string().default(''),
+  command: z.array(z.string()).min(1).meta({ description: 'The ACP command: program and arguments; no shell.' }),
+  env: z.record(z.string(), z.string()).default({}).meta({ description: '{base_url}, {model} and {home} are replaced.' }),
+  mode: z.string().nullable().default(null).meta({ description: 'ACP session mode to set.' }),
+});
+
+const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, dots, dashes; at most 63');
+
+export const configSchema = z.strictObject({
+  host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on. Beyond loopback an API key is needed.' }),
+  port: z.coerce.number().int().min(0).max(65_535).default(8000).meta({ description: 'Port to listen on; 0 = any free one.' }),
+  allowed_hosts: z.array(z.string()).default([]).meta({ description: 'More Host names under which the loopback server answers.' }),
+  url: z.url({ protocol: /^https?$/ }).nullable().default(null).meta({ description: 'The server the CLI talks to; none = the one of the data directory, started when needed.' }),
+  api_key: z.string().nullable().default(null).meta({ description: 'The key the CLI presents.' }),
+  data_dir: z.string().min(1).default('').meta({ description: 'Database, mirrors, attempts.' }),
+  log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  runtime: z.enum(['local']).default('local'),
+  synchronous: z.enum(['normal', 'full']).default('normal').meta({ description: 'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.' }),
+  max_parallel: z.coerce.number().int().min(1).max(1000).default(8).meta({ description: 'Attempts at once, all runs together.' }),
+  default_agent: name.default('builtin'),
+  default_model: z.string().min(1).nullable().default(null).meta({ description: '<provider>/<model>; none = chosen from the keys that are there.' }),
+  prices: z.string().nullable().default(null).meta({ description: 'A price table of your own (JSON), laid over the built-in one.' }),
+  keep_workspaces: z.stringbool().or(z.boolean()).default(false).meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
+  limits: limits.partial().default({}),
+  providers: z.record(name, provider).default({}),
+  agents: z.record(name, agentEntry).default({}),
+  strategies: z.record(name, z.strictObject({ instruction: z.string().min(1).max(20_000) })).default({}),
+});
+
+export type Config = Readonly<z.infer<typeof configSchema>> & {
+  /** Provider keys by provider name, resolved from environment and files: never printed, never stored. */
+  readonly keys: Readonly<Record<string, { key: string | null; from: string | null }>>;
+  /** The environment that git may have for the user's own remotes (SSH agent, credential helpers). */
+  readonly env: Readonly<Record<string, string | undefined>>;
+};
+
+/** Where a setting's value comes from: `default`, `file <path>`, `environment <NAME>` or `flag`. */
+export type Origins = Record<string, string>;
+
+const wellKnownProviders = {
+  anthropic: { kind: 'anthropic', base_url: 'https://api.anthropic.com', key_env: 'ANTHROPIC_API_KEY' },
+  openai: { kind: 'openai', base_url: 'https://api.openai.com/v1', key_env: 'OPENAI_API_KEY' },
+} as const;
+
+/** Names under AIDEATOR_ that are not settings: they are set by us for our own child processes. */
+const NOT_SETTINGS = new Set(['AIDEATOR_CONFIG', 'AIDEATOR_ATTEMPT', 'AIDEATOR_BASE_URL', 'AIDEATOR_MODEL', 'AIDEATOR_DIALECT', 'AIDEATOR_MAX_STEPS', 'AIDEATOR_THINKING', 'AIDEATOR_CONTEXT_TOKENS']);
+
+const environmentSettings: Record<string, readonly [string] | readonly ['limits', string]> = Object.fromEntries([
+  ...Object.entries(configSchema.shape)
+    .filter(([key]) => !['limits', 'providers', 'agents', 'strategies', 'allowed_hosts'].includes(key))
+    .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
+  ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
+]);
+
+export interface ConfigSources {
+  /** Values from flags, by setting name; undefined = not given. */
+  flags?: Record<string, unknown>;
+  /** Defaults to the process's environment. */
+  env?: Record<string, string | undefined>;
+  cwd?: string;
+  /** The file named by a flag; else AIDEATOR_CONFIG, else <config dir>/aideator/config.yaml where it exists. */
+  file?: string | undefined;
+}
+
+/**
+ * Reads the configuration. Errors: invalid_config, naming the setting, where it came from and what would be right.
+ */
+export function loadConfig(sources: ConfigSources = {}): { config: Config; origins: Origins } {
+  const env = sources.env ?? process.env;
+  const cwd = sources.cwd ?? process.cwd();
+  const origins: Origins = Object.fromEntries(Object.keys(configSchema.shape).map((key) => [key, 'default']));
+  const values: Record<string, unknown> = {};
+
+  const file = readConfigFile(sources.file ?? env['AIDEATOR_CONFIG'], env, cwd);
+  for (const [key, value] of Object.entries(file?.values ?? {})) {
+    values[key] = value;
+    origins[key] = `file ${file?.path}`;
+  }
+  for (const [variable, text] of Object.entries(env)) {
+    if (!variable.startsWith('AIDEATOR_') || text === undefined || NOT_SETTINGS.has(variable)) continue;
+    const path = environmentSettings[variable];
+    if (path === undefined) {
+      throw new AppError('invalid_config', `The environment has ${variable}, which is not a setting of AIdeator.`, {
+        hint: `${suggest(variable, Object.keys(environmentSettings))}\`aideator config\` lists all settings. Unset it if it is not meant for AIdeator.`,
+      });
+    }
+    if (path.length === 1) {
+      values[path[0]] = text;
+      origins[path[0]] = `environment ${variable}`;
+    } else {
+      values['limits'] = { ...(isRecord(values['limits']) ? values['limits'] : {}), [path[1]]: Number(text) };
+      origins[`limits.${path[1]}`] = `environment ${variable}`;
+      origins['limits'] = `environment ${variable}`;
+    }
+  }
+  for (const [key, value] of Object.entries(sources.flags ?? {})) {
+    if (value === undefined) continue;
+    values[key] = value;
+    origins[key] = 'flag';
+  }
+
+  if (values['data_dir'] === undefined || values['data_dir'] === '') values['data_dir'] = defaultDataDir(env);
+  if (typeof values['data_dir'] === 'string') values['data_dir'] = resolve(cwd, values['data_dir']);
+
+  const parsed = configSchema.safeParse(values);
+  if (!parsed.success) throw invalid(parsed.error, origins);
+  const settings = parsed.data;
+  const providers: Record<string, z.infer<typeof provider>> = { ...wellKnownProviders };
+  for (const [key, entry] of Object.entries(settings.providers)) {
+    providers[key] = key in wellKnownProviders ? { ...providers[key], ...entry } : entry;
+  }
+  return { config: Object.freeze({ ...settings, providers, keys: readKeys(providers, env, cwd), env: { ...env } }), origins };
+}
+
+function readKeys(providers: Config['providers'], env: Record<string, string | undefined>, cwd: string): Config['keys'] {
+  const keys: Record<string, { key: string | null; from: string | null }> = {};
+  for (const [providerName, entry] of Object.entries(providers)) {
+    if (entry.key_file !== undefined) {
+      const path = resolve(cwd, entry.key_file);
+      let key: string;
+      try {
+        key = readFileSync(path, 'utf8').trim();
+      } catch (error) {
+        throw new AppError('invalid_config', `providers.${providerName}.key_file: ${path} cannot be read.`, { hint: 'Name a file that holds the key alone.', cause: error });
+      }
+      keys[providerName] = { key: key === '' ? null : key, from: `file ${path}` };
+    } else if (entry.key_env !== undefined) {
+      const key = env[entry.key_env]?.trim();
+      keys[providerName] = { key: key === undefined || key === '' ? null : key, from: `environment ${entry.key_env}` };
+    } else {
+      keys[providerName] = { key: null, from: null };
+    }
+  }
+  return keys;
+}
+
+function readConfigFile(named: string | undefined, env: Record<string, string | undefined>, cwd: string): { path: string; values: Record<string, unknown> } | null {
+  const path = named === undefined ? join(env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config'), 'aideator', 'config.yaml') : resolve(cwd, named);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (named === undefined && error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    throw new AppError('invalid_config', `The configuration file ${path} cannot be read.`, { hint: 'Name one that exists with --config or AIDEATOR_CONFIG.', cause: error });
+  }
+  let values: unknown;
+  try {
+    values = parseYaml(text) ?? {};
+  } catch (error) {
+    throw new AppError('invalid_config', `${path} is not YAML: ${error instanceof Error ? error.message : String(error)}`, { hint: 'Mend the line it names.', cause: error });
+  }
+  if (!isRecord(values)) throw new AppError('invalid_config', `${path} must hold settings as \`name: value\` lines.`, { hint: '`aideator config` lists all settings.' });
+  return { path, values };
+}
+
+function invalid(error: z.ZodError, origins: Origins): AppError {
+  const lines = error.issues.map((issue) => {
+    const path = issue.path.map(String).join('.');
+    const from = origins[path] ?? origins[String(issue.path[0] ?? '')];
+    if (issue.code === 'unrecognized_keys') {
+      const [key = ''] = issue.keys;
+      const full = path === '' ? key : `${path}.${key}`;
+      return `${full} is not a setting${origins[key] === undefined ? '' : ` (from ${origins[key]})`}. ${path === '' ? suggest(key, Object.keys(configSchema.shape)) : ''}`.trim();
+    }
+    return `${path}: ${issue.message}${from === undefined || from === 'default' ? '' : ` (from ${from})`}`;
+  });
+  return new AppError('invalid_config', lines.join('\n'), { hint: '`aideator config` prints every setting, its value and where it is from.', cause: error });
+}
+
+function suggest(wrong: string, known: readonly string[]): string {
+  const near = known
+    .map((candidate) => ({ candidate, distance: editDistance(wrong, candidate) }))
+    .filter(({ distance }) => distance <= 3)
+    .sort((a, b) => a.distance - b.distance)[0];
+  return near === undefined ? '' : `Did you mean ${near.candidate}? `;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current[j] = Math.min((previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1, substitution);
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}
+
+function defaultDataDir(env: Record<string, string | undefined>): string {
+  const base = env['XDG_DATA_HOME'];
+  return base !== undefined && isAbsolute(base) ? join(base, 'aideator') : join(homeOf(env), '.local', 'share', 'aideator');
+}
+
+function homeOf(env: Record<string, string | undefined>): string {
+  const home = env['HOME'];
+  return home !== undefined && home !== '' ? home : homedir();
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
