@@ -88,12 +88,23 @@ export function deriveRunStatus(variations: readonly VariationStatus[], cancelRe
 
 /** The limits of one variation. Times in seconds, sizes in bytes. */
 export const limits = z.strictObject({
-  timeout_seconds: z.int().min(1).max(86_400).default(1800).meta({ description: 'Seconds one attempt may take.' }),
-  run_timeout_seconds: z.int().min(1).max(604_800).default(14_400).meta({ description: 'Seconds the whole run may take, its time in the queue included.' }),
-  start_timeout_seconds: z.int().min(1).max(3600).default(60).meta({ description: 'Seconds until the agent must have answered ACP initialize.' }),
-  silence_seconds: z.int().min(1).max(86_400).default(900).meta({ description: 'Seconds without any message from the agent.' }),
-  max_output_bytes: z.int().min(1024).max(2 ** 32).default(64 * 1024 * 1024).meta({ description: 'Bytes the agent may print in all.' }),
-  max_disk_bytes: z.int().min(65_536).max(2 ** 40).default(4 * 1024 * 1024 * 1024).meta({ description: 'Bytes its workspace, HOME and TMPDIR may hold.' }),
-  max_steps: z.int().min(1).max(10_000).default(100).meta({ description: 'Model calls of the built-in agent.' }),
+  timeout_seconds: z.int().min(1).max(86_400).meta({ description: 'Seconds one attempt may take.' }),
+  run_timeout_seconds: z.int().min(1).max(604_800).meta({ description: 'Seconds the whole run may take, its time in the queue included.' }),
+  start_timeout_seconds: z.int().min(1).max(3600).meta({ description: 'Seconds until the agent must have answered ACP initialize.' }),
+  silence_seconds: z.int().min(1).max(86_400).meta({ description: 'Seconds without any message from the agent.' }),
+  max_output_bytes: z.int().min(1024).max(2 ** 32).meta({ description: 'Bytes the agent may print in all.' }),
+  max_disk_bytes: z.int().min(65_536).max(2 ** 40).meta({ description: 'Bytes its workspace, HOME and TMPDIR may hold.' }),
+  max_steps: z.int().min(1).max(10_000).meta({ description: 'Model calls of the built-in agent.' }),
 });
 export type Limits = z.infer<typeof limits>;
+
+/** What holds where neither run, variation nor configuration says otherwise. */
+export const defaultLimits: Limits = {
+  timeout_seconds: 1800,
+  run_timeout_seconds: 14_400,
+  start_timeout_seconds: 60,
+  silence_seconds: 900,
+  max_output_bytes: 64 * 1024 * 1024,
+  max_disk_bytes: 4 * 1024 * 1024 * 1024,
+  max_steps: 100,
+};

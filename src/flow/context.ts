@@ -1,0 +1,39 @@
+import type { AgentEntry } from '../agent/catalog.ts';
+import type { Config } from '../config.ts';
+import type { Gateway, Caller } from '../gateway/gateway.ts';
+import type { Git } from '../git/command.ts';
+import type { Mirrors } from '../git/git.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import type { Store } from '../store/store.ts';
+import type { Telemetry } from '../telemetry.ts';
+import type { TokenBook } from './tokens.ts';
+
+/** What every step of the flow works with. */
+export interface Context {
+  config: Config;
+  store: Store;
+  git: Git;
+  mirrors: Mirrors;
+  gateway: Gateway;
+  /** Agents by name: the known ones and the configuration's own. */
+  agents: ReadonlyMap<string, AgentEntry>;
+  tokens: TokenBook<AttemptCaller>;
+  telemetry: Telemetry;
+  version: string;
+}
+
+/** A context once there is a runtime to start attempts on. */
+export interface RunningContext extends Context {
+  runtime: Runtime;
+  /** Where recorders reach the attempt door. */
+  doorSocket: string;
+}
+
+/** Whose model calls they are, with the rows they are booked on. */
+export interface AttemptCaller extends Caller {
+  runNo: number;
+  runId: string;
+  variation: number;
+  attempt: number;
+  attemptNo: number;
+}

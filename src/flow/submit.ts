@@ -1,0 +1,160 @@
+import { MAX_PROMPT_BYTES, MAX_VARIATIONS, type Submitted, type SubmitRequest, type VariationRequest } from '../contract/api.ts';
+import { newRunId, now } from '../contract/ids.ts';
+import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/run.ts';
+import { AppError } from '../errors.ts';
+import type { VariationsTable } from '../store/schema.ts';
+import type { Context } from './context.ts';
+import { serverEvent } from './moves.ts';
+import { strategiesOf } from './strategies.ts';
+
+/** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
+
+type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect'> & { limits: Limits };
+
+/**
+ * Checks everything that can be known to be wrong before anything is stored.
+ * Errors: invalid_prompt, invalid_variations, unknown_agent, unknown_model, unknown_strategy, provider_key_missing, and those
+ * of the repository.
+ */
+export async function submitRun(context: Context, request: SubmitRequest): Promise<Submitted> {
+  checkPrompt(request.prompt);
+  const variations = planVariations(context, request);
+  const resolved = await context.mirrors.resolve(request.repository, request.ref);
+  const runId = newRunId();
+  const at = now();
+  const { db } = context.store;
+  await context.store.write({
+    within: (tx, emit) => {
+      const { lastInsertRowid: no } = tx.run(
+        db.insertInto('runs').values({
+          id: runId,
+          repository: resolved.repository,
+          mirror: resolved.mirror,
+          ref: resolved.ref,
+          base: resolved.base,
+          prompt: request.prompt,
+          max_parallel: request.max_parallel ?? MAX_VARIATIONS,
+          retries: request.retries,
+          limits: JSON.stringify(mergeLimits(context, request.limits)),
+          status: 'queued',
+          created_at: at,
+          ended_at: null,
+          cancelled_at: null,
+          forget_at: null,
+        }),
+      );
+      emit(
+        serverEvent(no, null, 'run_status', {
+          run_id: runId,
+          timestamp: at,
+          status: 'queued',
+          previous: null,
+          repository: resolved.repository,
+          base: resolved.base,
+          uncommitted: resolved.uncommitted,
+          variations: variations.length,
+        }),
+      );
+      variations.forEach(({ limits, ...planned }, index) => {
+        tx.run(
+          db.insertInto('variations').values({
+            ...planned,
+            run: no,
+            idx: index,
+            limits: JSON.stringify(limits),
+            status: 'queued',
+            end_reason: null,
+            message: null,
+            queued_at: at,
+            started_at: null,
+            ended_at: null,
+            stop_reason: null,
+            retries_left: request.retries,
+            result: null,
+          }),
+        );
+      });
+    },
+  });
+  return {
+    run_id: runId,
+    status: 'queued',
+    stream_url: `/api/v1/runs/${runId}/stream`,
+    status_url: `/api/v1/runs/${runId}/status`,
+    base: resolved.base,
+  };
+}
+
+function checkPrompt(prompt: string): void {
+  if (prompt.trim() === '') throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
+  if (!prompt.isWellFormed()) throw new AppError('invalid_prompt', 'The prompt holds half of a surrogate pair, which is no character.', { hint: 'Send it as UTF-8.' });
+  const bytes = Buffer.byteLength(prompt);
+  if (bytes > MAX_PROMPT_BYTES) {
+    throw new AppError('invalid_prompt', `The prompt has ${bytes} bytes; at most ${MAX_PROMPT_BYTES} are taken.`, {
+      hint: 'Put the long part into a file of the repository and name it in the prompt.',
+    });
+  }
+}
+
+function planVariations(context: Context, request: SubmitRequest): PlannedVariation[] {
+  const asked = typeof request.variations === 'number' ? countedVariations(request, request.variations) : request.variations;
+  if (asked.length < 1 || asked.length > MAX_VARIATIONS) throw tooManyOrFew(asked.length);
+  const strategies = strategiesOf(context.config);
+  return asked.map((each) => {
+    const agent = each.agent ?? request.agent ?? context.config.default_agent;
+    if (!context.agents.has(agent)) {
+      throw new AppError('unknown_agent', `There is no agent ${JSON.stringify(agent)}.`, { hint: `Known: ${[...context.agents.keys()].join(', ')}. Add one under \`agents:\` in the configuration.` });
+    }
+    const strategy = each.strategy ?? null;
+    const instruction = strategy === null ? null : strategies.get(strategy);
+    if (instruction === undefined) {
+      throw new AppError('unknown_strategy', `There is no strategy ${JSON.stringify(strategy)}.`, {
+        hint: `Known: ${[...strategies.keys()].join(', ')}. Add one under \`strategies:\` in the configuration.`,
+      });
+    }
+    const model = each.model ?? defaultModel(context);
+    return { agent, model, strategy, instruction, dialect: dialectOf(context, model, each), limits: mergeLimits(context, request.limits, each.limits) };
+  });
+}
+
+function countedVariations(request: SubmitRequest, count: number): VariationRequest[] {
+  if (count < 1 || count > MAX_VARIATIONS) throw tooManyOrFew(count);
+  const turn = <Value>(values: readonly Value[] | undefined, index: number) => values?.[index % values.length];
+  return Array.from({ length: count }, (_, index) => {
+    const model = turn(request.models, index);
+    const strategy = turn(request.strategies, index);
+    return { ...(model === undefined ? {} : { model }), ...(strategy === undefined ? {} : { strategy }) };
+  });
+}
+
+function tooManyOrFew(count: number): AppError {
+  return new AppError('invalid_variations', `${count} variations were asked for; 1 to ${MAX_VARIATIONS} can be run.`, { hint: 'Three is a good start; submit a second run for more.' });
+}
+
+function dialectOf(context: Context, model: string, asked: VariationRequest): 'anthropic' | 'openai' {
+  const spoken = context.gateway.check(model);
+  if (asked.dialect === undefined) return spoken === 'both' ? 'anthropic' : spoken;
+  if (spoken !== 'both' && spoken !== asked.dialect) {
+    throw new AppError('invalid_variations', `${model} speaks the ${spoken} protocol, not ${asked.dialect}.`, { hint: 'Leave `dialect` out.' });
+  }
+  return asked.dialect;
+}
+
+/** The model of a variation that names none: the configured one, else one of a provider whose key is there. */
+export function defaultModel(context: Pick<Context, 'config'>): string {
+  const { default_model: configured, keys } = context.config;
+  if (configured !== null) return configured;
+  if (keys['anthropic']?.key != null) return 'anthropic/claude-sonnet-4-5';
+  if (keys['openai']?.key != null) return 'openai/gpt-5';
+  throw new AppError('provider_key_missing', 'No model was named and no provider has a key.', {
+    hint: 'Set ANTHROPIC_API_KEY or OPENAI_API_KEY and start the server anew (export ANTHROPIC_API_KEY=…), or name a model of your own under `default_model:`. To see the whole loop without a key: `aideator demo`.',
+  });
+}
+
+function mergeLimits(context: Context, ...layers: (Partial<Record<keyof Limits, number | undefined>> | undefined)[]): Limits {
+  const merged: Record<string, number> = { ...defaultLimits };
+  for (const layer of [context.config.limits, ...layers]) {
+    for (const [name, value] of Object.entries(layer ?? {})) if (value !== undefined) merged[name] = value;
+  }
+  return limitsSchema.parse(merged);
+}
