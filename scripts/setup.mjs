@@ -33,7 +33,7 @@ function checkMachine() {
   if (process.platform === 'win32') fail('AIdeator needs Linux, macOS or WSL: on Windows, clone it inside WSL.');
   if (isOlder(process.version, oldest.node)) {
     fail(
-      `Node ${process.version} is too old: AIdeator needs Node ${oldest.node[0]} or newer. Get it at https://nodejs.org.`,
+      `Node ${process.version} is too old: AIdeator needs Node ${oldest.node.join('.')} or newer. Get it at https://nodejs.org.`,
     );
   }
   const git = spawnSync('git', ['--version'], { encoding: 'utf8' });
