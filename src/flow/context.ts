@@ -1,6 +1,6 @@
 import type { AgentEntry } from '../agent/catalog.ts';
 import type { Config } from '../config.ts';
-import type { Gateway, Caller } from '../gateway/gateway.ts';
+import type { Caller, Gateway, ProviderConfig } from '../gateway/gateway.ts';
 import type { Git } from '../git/command.ts';
 import type { Mirrors } from '../git/git.ts';
 import type { Runtime } from '../runtime/runtime.ts';
@@ -15,6 +15,7 @@ export interface Context {
   git: Git;
   mirrors: Mirrors;
   gateway: Gateway;
+  providers: Readonly<Record<string, ProviderConfig>>;
   /** Agents by name: the known ones and the configuration's own. */
   agents: ReadonlyMap<string, AgentEntry>;
   tokens: TokenBook<AttemptCaller>;
@@ -36,4 +37,15 @@ export interface AttemptCaller extends Caller {
   variation: number;
   attempt: number;
   attemptNo: number;
+}
+
+/** An attempt under way, in memory; its truth is in the store. */
+export interface LiveAttempt extends AttemptCaller {
+  tokenSha256: string;
+  /** Whether the agent was heard of. */
+  speaking: boolean;
+  /** The payload of its `result` envelope, once it came. */
+  result: string | null;
+  /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */
+  deadline: number;
 }

@@ -1,0 +1,148 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isTerminal, defaultLimits, type RunStatus } from '../contract/run.ts';
+import { AppError } from '../errors.ts';
+import { diffTrees, treeOf } from '../git/diff.ts';
+import { chooseVariation } from './choose.ts';
+import { compareRun } from './compare.ts';
+import type { RunningContext } from './context.ts';
+import type { Flow } from './flow.ts';
+import { forgetRun } from './forget.ts';
+import { listRuns } from './list.ts';
+import { moveVariation } from './moves.ts';
+import { now } from '../contract/ids.ts';
+import { findRun, findVariation, findVariations, readRun } from './rows.ts';
+import type { Conductor } from './run.ts';
+import { shippable, shipVariation } from './ship.ts';
+import { strategiesOf } from './strategies.ts';
+import { defaultModel, submitRun } from './submit.ts';
+import { runView, statusView, variationView } from './views.ts';
+
+/** The house's spine as a value: each step's function behind the seam that the public door knows. */
+export function createFlow(context: RunningContext, conductor: Conductor): Flow {
+  const { store, config } = context;
+  const { db } = store;
+
+  const view = async (runId: string) => runView(await readRun(store, await findRun(store, runId)));
+
+  return {
+    submit: async (request) => {
+      const submitted = await submitRun(context, request);
+      conductor.kick();
+      return submitted;
+    },
+    list: (query) => listRuns(store, query),
+    run: view,
+    status: async (runId) => {
+      const run = await findRun(store, runId);
+      return statusView(run, await findVariations(store, run.no));
+    },
+    variation: async (runId, index) => {
+      const run = await findRun(store, runId);
+      return variationView(await readRun(store, run), await findVariation(store, run, index));
+    },
+    outputs: async (runId, query) => {
+      const run = await findRun(store, runId);
+      if (query.variation !== undefined) await findVariation(store, run, query.variation);
+      const rows = store.readRows(run.no, { after: query.after, limit: query.limit, ...(query.variation === undefined ? {} : { variation: query.variation }) });
+      return {
+        events: rows.map((row) => ({ id: row.id, type: row.type, data: JSON.parse(row.data) as Record<string, unknown> })),
+        next_after: rows.length < query.limit ? null : (rows.at(-1)?.id ?? null),
+      };
+    },
+    compare: async (runId) => compareRun(await readRun(store, await findRun(store, runId))),
+    patch: async (runId, index) => readFile((await shippable(context, await findRun(store, runId), index)).patchFile),
+    diff: async (runId, a, b) => {
+      const run = await findRun(store, runId);
+      const source = context.mirrors.path(run.mirror);
+      const folder = await mkdtemp(join(tmpdir(), 'aideator-diff-'));
+      try {
+        const gitDir = join(folder, 'trees.git');
+        const trees: string[] = [];
+        for (const index of [a, b]) {
+          const { patchFile } = await shippable(context, run, index);
+          trees.push(await treeOf(context.git, { source, base: run.base, patchFile, gitDir }));
+        }
+        return await diffTrees(context.git, { gitDir, a: trees[0] ?? '', b: trees[1] ?? '' });
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+    select: async (runId, request) => {
+      await chooseVariation(context, conductor, runId, request);
+      return view(runId);
+    },
+    ship: (runId, request) => shipVariation(context, runId, request),
+    cancel: async (runId, index) => {
+      const run = await findRun(store, runId);
+      if (index !== undefined) {
+        await findVariation(store, run, index);
+        await conductor.stop(run.no, 'cancelled', (variation) => variation === index);
+        return view(runId);
+      }
+      if (!isTerminal(run.status as RunStatus)) {
+        await store.write({ within: (tx) => void tx.run(db.updateTable('runs').set({ cancelled_at: now() }).where('no', '=', run.no).where('cancelled_at', 'is', null)) });
+        await conductor.stop(run.no, 'cancelled');
+      }
+      return view(runId);
+    },
+    retry: async (runId, index) => {
+      const run = await findRun(store, runId);
+      const variation = await findVariation(store, run, index);
+      await store.write({
+        within: (tx, emit) => {
+          tx.run(db.updateTable('runs').set({ cancelled_at: null }).where('no', '=', run.no));
+          moveVariation(db, tx, emit, run.no, index, (moves) => {
+            if (moves.variation('queued')) return;
+            throw new AppError('not_retryable', `Variation ${index} is ${variation.status}.`, {
+              hint: variation.status === 'succeeded' ? 'Only one that failed or was cancelled can be tried again; submit a new run for another answer.' : 'Wait for its end, or cancel it first.',
+            });
+          });
+        },
+      });
+      conductor.kick();
+      return view(runId);
+    },
+    forget: (runId) => forgetRun(context, conductor, runId),
+    info: async () => ({
+      version: context.version,
+      runtime: context.runtime.name,
+      isolation: context.runtime.isolation,
+      data_dir: config.data_dir,
+      agents: [...context.agents.values()].map(({ name, description }) => ({ name, description })),
+      strategies: [...strategiesOf(config)].map(([name, instruction]) => ({ name, instruction })),
+      providers: Object.entries(context.providers).map(([name, provider]) => ({
+        name,
+        kind: provider.kind,
+        base_url: provider.baseUrl,
+        key: provider.key !== null ? ('present' as const) : provider.keyNeeded ? ('missing' as const) : ('not_needed' as const),
+        key_from: provider.keyFrom,
+      })),
+      default_model: defaultModelOrNull(context),
+      limits: { ...defaultLimits, ...(config.limits as Partial<typeof defaultLimits>) },
+      max_parallel: config.max_parallel,
+      active_runs: (await db.selectFrom('runs').select('no').where('status', 'in', ['queued', 'running']).execute()).length,
+    }),
+    streamSource: async (runId, variation) => {
+      const run = await findRun(store, runId);
+      if (variation !== undefined) await findVariation(store, run, variation);
+      const query = db.selectFrom('runs').select('status').where('no', '=', run.no);
+      return {
+        run: run.no,
+        isOver: () => {
+          const [row] = store.query(query);
+          return row === undefined || isTerminal(row.status as RunStatus);
+        },
+      };
+    },
+  };
+}
+
+function defaultModelOrNull(context: RunningContext): string | null {
+  try {
+    return defaultModel(context);
+  } catch {
+    return null;
+  }
+}

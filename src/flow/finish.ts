@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { attemptResult, type AttemptResult } from '../contract/attempt.ts';
+import type { EndReason, VariationStatus } from '../contract/run.ts';
+import { AppError, toAppError } from '../errors.ts';
+import { verifyPatch } from '../git/verify.ts';
+import type { RunningContext } from './context.ts';
+
+/** What an attempt's end means for its variation, and the taking in of its result. */
+
+export interface Ending {
+  status: Extract<VariationStatus, 'succeeded' | 'failed' | 'cancelled'>;
+  reason: EndReason;
+  message: string | null;
+}
+
+/**
+ * The status that a reason means. Only a turn that the agent itself ended, with a change, is a success; what a limit stopped
+ * has failed, with its work kept.
+ *
+ * @param stopReason why the server asked it to stop; it wins over the recorder's plain `cancelled`.
+ */
+export function endingOf(reason: EndReason, message: string | null, stopReason: EndReason | null): Ending {
+  const final = reason === 'cancelled' && stopReason !== null ? stopReason : reason;
+  switch (final) {
+    case 'end_turn':
+      return { status: 'succeeded', reason: final, message };
+    case 'cancelled':
+    case 'superseded':
+      return { status: 'cancelled', reason: final, message };
+    default:
+      return { status: 'failed', reason: final, message };
+  }
+}
+
+/** Failures that another attempt could mend. The others would fail the same way again and only cost money. */
+export function isWorthRetrying(reason: EndReason): boolean {
+  switch (reason) {
+    case 'timeout':
+    case 'silent':
+    case 'agent_exit':
+    case 'protocol_error':
+    case 'provider_error':
+    case 'setup_failed':
+    case 'result_failed':
+    case 'no_changes':
+    case 'max_turns':
+    case 'max_tokens':
+    case 'output_limit':
+    case 'disk_limit':
+    case 'lost':
+      return true;
+    case 'end_turn':
+    case 'refusal':
+    case 'run_timeout':
+    case 'agent_missing':
+    case 'provider_auth':
+    case 'cancelled':
+    case 'superseded':
+      return false;
+  }
+}
+
+/** Where a patch lies in the server's own store, by its content. */
+export function patchPath(context: Pick<RunningContext, 'config'>, sha256: string): string {
+  return join(context.config.data_dir, 'patches', sha256.slice(0, 2), `${sha256}.patch`);
+}
+
+/**
+ * Takes in what an attempt says it left: the patch is copied under its hash and proved to turn the base into exactly the tree
+ * that was recorded. Errors: patch_invalid.
+ *
+ * @param stated the payload of the recorder's `result` envelope.
+ */
+export async function takeIn(context: RunningContext, run: { id: string; mirror: string; base: string }, attemptId: string, stated: string): Promise<AttemptResult> {
+  const parsed = attemptResult.safeParse(JSON.parse(stated));
+  if (!parsed.success) throw new AppError('patch_invalid', 'The recorder described its result in a way this server does not know.', { cause: parsed.error });
+  const result = parsed.data;
+  if (result.base !== run.base) throw new AppError('patch_invalid', `The result is against ${result.base}, not against the run's base ${run.base}.`);
+  const target = patchPath(context, result.patch_sha256);
+  await mkdir(dirname(target), { recursive: true });
+  const copy = `${target}.${attemptId}.part`;
+  try {
+    await copyFile(context.runtime.patchFile(attemptId), copy);
+    const [sha256, { size }] = [await hashFile(copy), await stat(copy)];
+    if (sha256 !== result.patch_sha256 || size !== result.patch_bytes) {
+      throw new AppError('patch_invalid', `The patch has ${size} bytes and hash ${sha256}; the recorder said ${result.patch_bytes} and ${result.patch_sha256}.`);
+    }
+    await verifyPatch(context.git, { source: context.mirrors.path(run.mirror), base: run.base, patchFile: copy, expectedTree: result.tree });
+    await rename(copy, target);
+  } catch (error) {
+    await rm(copy, { force: true });
+    const known = toAppError(error);
+    throw known.code === 'patch_invalid' ? known : new AppError('patch_invalid', known.message, { cause: error });
+  }
+  return result;
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}

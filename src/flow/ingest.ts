@@ -1,0 +1,47 @@
+import type { Gap } from '../contract/api.ts';
+import type { Batch } from '../runtime/runtime.ts';
+import type { LiveAttempt, RunningContext } from './context.ts';
+import { moveVariation } from './moves.ts';
+import { eventOf } from './stream.ts';
+
+/**
+ * Stores what was read of a recorder's journal: events, the moves they mean and the follower's cursor in one transaction.
+ *
+ * The `eof` line is left to {@link completeAttempt}, and the cursor then stays before this batch: should the server die before
+ * the end is written down, the next one reads the batch again (its events are known by seq, and skipped) and finds the `eof`.
+ */
+export async function ingestBatch(context: RunningContext, attempt: LiveAttempt, batch: Batch): Promise<void> {
+  const { db } = context.store;
+  const said = batch.envelopes.filter((envelope) => envelope.type !== 'eof');
+  const sawEof = said.length < batch.envelopes.length;
+  const firstWord = !attempt.speaking && said.some((envelope) => envelope.type === 'acp');
+  const stated = said.findLast((envelope) => envelope.type === 'result');
+  const lastSeq = said.at(-1)?.seq;
+  await context.store.write({
+    events: said.map((envelope) => eventOf(attempt, envelope)),
+    within: (tx, emit) => {
+      if (firstWord) {
+        tx.run(db.updateTable('attempts').set({ status: 'running' }).where('no', '=', attempt.attemptNo).where('status', '=', 'starting'));
+        moveVariation(db, tx, emit, attempt.runNo, attempt.variation, (moves) => moves.variation('running'));
+      }
+      if (sawEof || stated !== undefined) {
+        tx.run(db.updateTable('attempts').set({ status: 'finishing' }).where('no', '=', attempt.attemptNo).where('status', 'in', ['starting', 'running']));
+        moveVariation(db, tx, emit, attempt.runNo, attempt.variation, (moves) => moves.variation('finishing'));
+      }
+      if (batch.gaps.length > 0) {
+        const [row] = tx.all(db.selectFrom('attempts').select('gaps').where('no', '=', attempt.attemptNo));
+        const gaps = [...(JSON.parse(row?.gaps ?? '[]') as Gap[]), ...batch.gaps];
+        tx.run(db.updateTable('attempts').set({ gaps: JSON.stringify(gaps) }).where('no', '=', attempt.attemptNo));
+      }
+      tx.run(
+        db
+          .updateTable('attempts')
+          .set({ ...(sawEof ? {} : { cursor: batch.cursor }), ...(lastSeq === undefined ? {} : { last_seq: lastSeq }), ...(stated === undefined ? {} : { stated_result: stated.data }) })
+          .where('no', '=', attempt.attemptNo),
+      );
+    },
+  });
+  attempt.speaking ||= firstWord;
+  if (stated !== undefined) attempt.result = stated.data;
+  if (batch.gaps.length > 0) context.telemetry.metrics.gaps(batch.gaps.length);
+}

@@ -1,0 +1,149 @@
+import type { Choice, Gap, Run, RunStatusView, RunSummary, Usage, VariationView } from '../contract/api.ts';
+import type { AttemptResult } from '../contract/attempt.ts';
+import { isTerminal, type Limits, type RunStatus, type VariationStatus } from '../contract/run.ts';
+import type { Selectable } from 'kysely';
+import type { AttemptsTable, ChoicesTable, RunsTable, ShipmentsTable, VariationsTable } from '../store/schema.ts';
+import { summaryOf } from './moves.ts';
+
+/** Rows of the store as the bodies of the API: pure functions. */
+
+export interface RunRows {
+  run: Selectable<RunsTable>;
+  variations: readonly Selectable<VariationsTable>[];
+  attempts: readonly Selectable<AttemptsTable>[];
+  usage: ReadonlyMap<number, Usage>;
+  choice: Choice | null;
+  lastEventId: number;
+}
+
+export const noUsage: Usage = { calls: 0, input_tokens: null, output_tokens: null, cache_read_tokens: null, cache_write_tokens: null, cost_microdollars: null };
+
+/** Totals. A sum with an unknown part is unknown. */
+export function addUsage(parts: readonly Usage[]): Usage {
+  const called = parts.filter((part) => part.calls > 0);
+  if (called.length === 0) return noUsage;
+  const sum = (name: Exclude<keyof Usage, 'calls'>) => called.reduce<number | null>((total, part) => (total === null || part[name] === null ? null : total + part[name]), 0);
+  return {
+    calls: called.reduce((total, part) => total + part.calls, 0),
+    input_tokens: sum('input_tokens'),
+    output_tokens: sum('output_tokens'),
+    cache_read_tokens: sum('cache_read_tokens'),
+    cache_write_tokens: sum('cache_write_tokens'),
+    cost_microdollars: sum('cost_microdollars'),
+  };
+}
+
+export function summaryView(run: Selectable<RunsTable>, statuses: readonly VariationStatus[], choice: Choice | null, promptLength = 200): RunSummary {
+  return {
+    run_id: run.id,
+    status: run.status as RunStatus,
+    summary: summaryOf(run.status as RunStatus, statuses),
+    repository: run.repository,
+    ref: run.ref,
+    base: run.base,
+    prompt: run.prompt.length > promptLength ? `${run.prompt.slice(0, promptLength).toWellFormed()}…` : run.prompt,
+    counts: countsOf(statuses),
+    created_at: run.created_at,
+    ended_at: run.ended_at,
+    choice,
+  };
+}
+
+export function runView(rows: RunRows): Run {
+  const variations = rows.variations.map((row) => variationView(rows, row));
+  return {
+    ...summaryView(
+      rows.run,
+      rows.variations.map((row) => row.status),
+      rows.choice,
+      Number.MAX_SAFE_INTEGER,
+    ),
+    max_parallel: rows.run.max_parallel,
+    retries: rows.run.retries,
+    usage: addUsage(variations.map((each) => each.usage)),
+    variations,
+    last_event_id: rows.lastEventId,
+  };
+}
+
+export function variationView(rows: RunRows, row: Selectable<VariationsTable>): VariationView {
+  const result = resultOf(row);
+  return {
+    variation_id: row.idx,
+    agent: row.agent,
+    model: row.model,
+    strategy: row.strategy,
+    status: row.status,
+    end_reason: row.end_reason,
+    message: row.message,
+    queued_at: row.queued_at,
+    started_at: row.started_at,
+    ended_at: row.ended_at,
+    queued_ms: Math.max(0, Date.parse(row.started_at ?? row.ended_at ?? new Date().toISOString()) - Date.parse(row.queued_at)),
+    running_ms: runningMs(row),
+    usage: rows.usage.get(row.idx) ?? noUsage,
+    files_changed: result?.files.length ?? null,
+    additions: result?.additions ?? null,
+    deletions: result?.deletions ?? null,
+    patch_url: result === null || result.patch_bytes === 0 ? null : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
+    limits: JSON.parse(row.limits) as Limits,
+    attempts: rows.attempts.filter((attempt) => attempt.variation === row.idx).map(attemptView),
+  };
+}
+
+function attemptView(row: Selectable<AttemptsTable>): VariationView['attempts'][number] {
+  return {
+    attempt: row.attempt,
+    attempt_id: row.id,
+    status: row.status,
+    end_reason: row.end_reason,
+    message: row.message,
+    started_at: row.started_at,
+    ended_at: row.ended_at,
+    last_seq: row.last_seq,
+    log_complete: row.log_complete === null ? null : row.log_complete === 1,
+    gaps: JSON.parse(row.gaps) as Gap[],
+    isolation: row.isolation,
+  };
+}
+
+export function statusView(run: Selectable<RunsTable>, variations: readonly Selectable<VariationsTable>[]): RunStatusView {
+  const statuses = variations.map((row) => row.status);
+  return {
+    run_id: run.id,
+    status: run.status as RunStatus,
+    summary: summaryOf(run.status as RunStatus, statuses),
+    counts: countsOf(statuses),
+    variations: variations.map((row) => ({ variation_id: row.idx, status: row.status, end_reason: row.end_reason, message: row.message })),
+  };
+}
+
+export function choiceView(choice: Selectable<ChoicesTable>, shipments: readonly Selectable<ShipmentsTable>[]): Choice {
+  return {
+    winning_variation_id: choice.variation,
+    reason: choice.reason,
+    chosen_at: choice.chosen_at,
+    shipped: shipments.map((row) => ({ kind: row.kind, target: row.target, commit: row.commit_id, at: row.at })),
+  };
+}
+
+export function resultOf(row: Pick<VariationsTable, 'result'>): AttemptResult | null {
+  return row.result === null ? null : (JSON.parse(row.result) as AttemptResult);
+}
+
+export function runningMs(row: Pick<VariationsTable, 'started_at' | 'ended_at'>): number | null {
+  if (row.started_at === null) return null;
+  return Math.max(0, (row.ended_at === null ? Date.now() : Date.parse(row.ended_at)) - Date.parse(row.started_at));
+}
+
+function countsOf(statuses: readonly VariationStatus[]): RunSummary['counts'] {
+  const count = (wanted: VariationStatus) => statuses.filter((each) => each === wanted).length;
+  return {
+    total: statuses.length,
+    queued: count('queued'),
+    running: statuses.filter((each) => each !== 'queued' && !isTerminal(each)).length,
+    succeeded: count('succeeded'),
+    failed: count('failed'),
+    cancelled: count('cancelled'),
+  };
+}
