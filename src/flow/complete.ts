@@ -39,9 +39,10 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
   }
 
   let result: AttemptResult | null = null;
-  if (attempt.result !== null) {
+  const stated = attempt.result ?? (end.kind === 'lost' ? await rescued(context, attempt, row) : null);
+  if (stated !== null) {
     try {
-      result = await takeIn(context, row, attempt.attemptId, attempt.result);
+      result = await takeIn(context, row, attempt.attemptId, stated);
     } catch (error) {
       const { message } = toAppError(error);
       telemetry.log.error({ attempt: attempt.attemptId, err: error }, 'the result was refused');
@@ -122,4 +123,10 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
       });
     },
   });
+}
+
+/** What a lost attempt left in its work tree: a power cut after half an hour must not cost half an hour's work. */
+async function rescued(context: RunningContext, attempt: LiveAttempt, run: { mirror: string; base: string }): Promise<string | null> {
+  const result = await context.runtime.rescue(attempt.attemptId, { source: context.mirrors.path(run.mirror), base: run.base });
+  return result === null ? null : JSON.stringify(result);
 }

@@ -1,4 +1,4 @@
-import type { AttemptSpec, Eof } from '../contract/attempt.ts';
+import type { AttemptResult, AttemptSpec, Eof } from '../contract/attempt.ts';
 import type { Envelope } from '../contract/envelope.ts';
 import type { EndReason } from '../contract/run.ts';
 
@@ -56,6 +56,8 @@ export interface Runtime {
   stop(attemptId: string, reason: EndReason): Promise<void>;
   /** Where the result's patch of a finished attempt lies; the caller checks its hash. */
   patchFile(attemptId: string): string;
+  /** Takes the result of a lost attempt in its recorder's place, where its work tree still is; null where it is not. */
+  rescue(attemptId: string, repository: AttemptSpec['repository']): Promise<AttemptResult | null>;
   /** Removes what an ended attempt left in the runtime (workspace, journal). */
   remove(attemptId: string): Promise<void>;
   /** Attempts the runtime has of which the house knows nothing. */

@@ -1,0 +1,223 @@
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { killStragglers, startTimeOf } from '../../agent/process-identity.ts';
+import type { AttemptResult, AttemptSpec } from '../../contract/attempt.ts';
+import type { EndReason } from '../../contract/run.ts';
+import { AppError } from '../../errors.ts';
+import type { Git } from '../../git/command.ts';
+import { takeSnapshot } from '../../git/snapshot.ts';
+import type { AttemptRef, Runtime, RuntimeEvents } from '../runtime.ts';
+import { followJournal } from './follower.ts';
+import { layoutOf } from './layout.ts';
+
+export interface LocalRuntimeOptions {
+  /** Where attempts' directories are. */
+  directory: string;
+  /** The recorder's file and the Node that runs it. */
+  recorder: string;
+  node: string;
+  git: Git;
+  /** PATH and the locale, for recorders and what they start: nothing else of the server's environment goes on. */
+  env: Record<string, string>;
+  events: RuntimeEvents;
+  /** How long a recorder may take to stop before it is killed itself (ms). */
+  stopGraceMs?: number;
+}
+
+interface Process {
+  pid: number;
+  /** When it was started, as the kernel tells it: a pid alone may by now be somebody else's. */
+  startTime: string;
+}
+
+/** Attempts as processes of this machine: a recorder each, detached, so that they outlive the server. */
+export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
+  const { events } = options;
+  const stopping = new AbortController();
+  const following = new Map<string, Promise<void>>();
+  const processes = new Map<string, Process>();
+
+  const directoryOf = (attemptId: string) => join(options.directory, attemptId);
+  const isAlive = (process: Process) => startTimeOf(process.pid) === process.startTime;
+
+  function follow(attemptId: string, process: Process | null, lastSeq: number): void {
+    if (process !== null) processes.set(attemptId, process);
+    const followed = followJournal({
+      attemptId,
+      journal: layoutOf(directoryOf(attemptId)).journal,
+      lastSeq,
+      isAlive: () => process !== null && isAlive(process),
+      onBatch: (batch) => events.batch(attemptId, batch),
+      onTransport: (message) => events.transport(attemptId, message),
+      signal: stopping.signal,
+    })
+      .then(async (end) => {
+        if (end === null) return;
+        if (end.kind === 'lost') await killStragglers(attemptId);
+        processes.delete(attemptId);
+        await events.ended(attemptId, end);
+      })
+      .catch(async (error: unknown) => {
+        if (stopping.signal.aborted) return;
+        const message = error instanceof Error ? error.message : String(error);
+        events.transport(attemptId, `following the journal failed: ${message}`);
+        if (process !== null && isAlive(process)) signalGroup(process.pid, 'SIGTERM');
+        await killStragglers(attemptId);
+        processes.delete(attemptId);
+        await events.ended(attemptId, { kind: 'lost', message: `Its journal could not be followed: ${message}` });
+      })
+      .catch((error: unknown) => events.transport(attemptId, `its end could not be written down: ${error instanceof Error ? error.message : String(error)}`))
+      .finally(() => following.delete(attemptId));
+    following.set(attemptId, followed);
+  }
+
+  return {
+    name: 'local',
+    isolation: "process: its own group, HOME and TMPDIR, but with the rights of the user who runs the server (no sandbox)",
+
+    start: async (spec: AttemptSpec) => {
+      const directory = directoryOf(spec.attempt_id);
+      const layout = layoutOf(directory);
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await writeFile(layout.spec, JSON.stringify(spec), { mode: 0o600 });
+      await writeFile(layout.journal, '', { mode: 0o600, flag: 'a' });
+      const process = await spawnRecorder(options, directory);
+      try {
+        await events.started(spec.attempt_id, JSON.stringify(process));
+      } catch (error) {
+        signalGroup(process.pid, 'SIGKILL');
+        throw error;
+      }
+      follow(spec.attempt_id, process, 0);
+    },
+
+    adopt: async (ref: AttemptRef) => {
+      const directory = directoryOf(ref.attemptId);
+      const process = ref.handle === null ? await claimedBy(directory) : (JSON.parse(ref.handle) as Process);
+      if (process === null) {
+        // Nobody claimed it: claim it ourselves, so that a recorder that is only just starting finds it taken and exits.
+        const mine = await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), { flag: 'wx' }).then(
+          () => true,
+          (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+        );
+        if (mine) {
+          await events.ended(ref.attemptId, { kind: 'not_started', reason: 'lost', message: 'The server died before the attempt was started.' });
+          return 'not_started';
+        }
+        const claimant = await claimedBy(directory);
+        follow(ref.attemptId, claimant, ref.lastSeq);
+        return claimant !== null && isAlive(claimant) ? 'running' : 'lost';
+      }
+      if (isAlive(process)) {
+        follow(ref.attemptId, process, ref.lastSeq);
+        return 'running';
+      }
+      const finished = await hasEof(layoutOf(directory).journal);
+      follow(ref.attemptId, process, ref.lastSeq);
+      return finished ? 'finished' : 'lost';
+    },
+
+    stop: async (attemptId, reason: EndReason) => {
+      const process = processes.get(attemptId);
+      if (process === undefined || !isAlive(process)) return;
+      const { stop } = layoutOf(directoryOf(attemptId));
+      await writeFile(`${stop}.part`, JSON.stringify({ reason }), { mode: 0o600 });
+      await rename(`${stop}.part`, stop);
+      signal(process.pid, 'SIGTERM');
+      setTimeout(() => {
+        // The recorder itself hangs: without it nothing of the attempt may go on.
+        if (processes.get(attemptId) === process && isAlive(process)) signalGroup(process.pid, 'SIGKILL');
+      }, options.stopGraceMs ?? 120_000).unref();
+    },
+
+    patchFile: (attemptId) => layoutOf(directoryOf(attemptId)).patch,
+
+    rescue: async (attemptId, repository): Promise<AttemptResult | null> => {
+      const layout = layoutOf(directoryOf(attemptId));
+      await rm(layout.snapshot, { recursive: true, force: true });
+      try {
+        const { result } = await takeSnapshot(options.git, { ...repository, workTree: layout.workspace, gitDir: layout.snapshot, patchFile: layout.patch });
+        return result;
+      } catch (error) {
+        events.transport(attemptId, `the work of a lost attempt could not be saved: ${error instanceof Error ? error.message : String(error)}`);
+        return null;
+      }
+    },
+
+    remove: async (attemptId) => {
+      const directory = directoryOf(attemptId);
+      const claimant = await claimedBy(directory);
+      if (claimant !== null && !following.has(attemptId) && isAlive(claimant)) {
+        signalGroup(claimant.pid, 'SIGKILL');
+        await killStragglers(attemptId);
+      }
+      try {
+        await rm(directory, { recursive: true, force: true, maxRetries: 3 });
+      } catch {
+        // An agent may have taken our own rights from its folders.
+        await execa('chmod', ['-R', 'u+rwX', '--', directory], { reject: false });
+        await rm(directory, { recursive: true, force: true, maxRetries: 3 });
+      }
+    },
+
+    orphans: async (known) => {
+      const names = await readdir(options.directory).catch(() => []);
+      return names.filter((name) => /^[0-9a-f-]{36}$/.test(name) && !known.has(name));
+    },
+
+    close: async () => {
+      stopping.abort();
+      await Promise.all(following.values());
+    },
+  };
+}
+
+async function spawnRecorder(options: LocalRuntimeOptions, directory: string): Promise<Process> {
+  const log = openSync(layoutOf(directory).recorderLog, 'a', 0o600);
+  try {
+    const child = spawn(options.node, [options.recorder, directory], { cwd: directory, detached: true, env: options.env, stdio: ['ignore', log, log] });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    child.unref();
+    const pid = child.pid ?? 0;
+    return { pid, startTime: startTimeOf(pid) ?? '' };
+  } catch (error) {
+    throw new AppError('attempt_start_failed', `The recorder could not be started: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** Who took the attempt, as its claim says; null where nobody did. */
+async function claimedBy(directory: string): Promise<Process | null> {
+  try {
+    const claim = JSON.parse(await readFile(layoutOf(directory).claim, 'utf8')) as { pid: number; start_time: string };
+    return claim.pid > 0 ? { pid: claim.pid, startTime: claim.start_time } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether a journal's last line is its `eof`: the journal is read to the end by the follower, this only tells which end. */
+async function hasEof(journal: string): Promise<boolean> {
+  const text = await readFile(journal, 'utf8').catch(() => '');
+  return /"type":"eof","data":\{.*\}\}\n$/.test(text.slice(-8192));
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It is gone already.
+  }
+}
+
+/** A recorder leads its own group. */
+function signalGroup(pid: number, name: NodeJS.Signals): void {
+  if (pid > 1) signal(-pid, name);
+}
