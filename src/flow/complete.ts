@@ -57,7 +57,9 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
   await store.write({
     within: (tx, emit) => {
       const [variation] = tx.all(db.selectFrom('variations').select(['retries_left', 'stop_reason']).where('run', '=', attempt.runNo).where('idx', '=', attempt.variation));
-      const again = ending.status === 'failed' && variation !== undefined && variation.retries_left > 0 && variation.stop_reason === null && isWorthRetrying(ending.reason);
+      // It never began: it is queued again for nothing, whatever its retries.
+      const neverBegan = end.kind === 'not_started' && ending.reason === 'lost' && variation?.stop_reason === null;
+      const again = neverBegan || (ending.status === 'failed' && variation !== undefined && variation.retries_left > 0 && variation.stop_reason === null && isWorthRetrying(ending.reason));
       const status: AttemptStatus = end.kind === 'lost' ? 'lost' : ending.status;
       tx.run(
         db
@@ -114,7 +116,7 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
           tx.run(
             db
               .updateTable('variations')
-              .set({ retries_left: variation.retries_left - 1 })
+              .set({ retries_left: variation.retries_left - (neverBegan ? 0 : 1) })
               .where('run', '=', attempt.runNo)
               .where('idx', '=', attempt.variation),
           );
