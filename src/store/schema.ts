@@ -84,6 +84,8 @@ export interface AttemptsTable {
   log_complete: number | null;
   /** JSON: Gap[]. */
   gaps: string;
+  /** The payload of its `result` envelope, as the recorder said it: not verified yet. */
+  stated_result: string | null;
   /** JSON: Eof, once seen. */
   eof: string | null;
   /** JSON: whatever the runtime needs to find it again (pid and start time, or the Job's name). */
@@ -98,7 +100,8 @@ export interface EventsTable {
   span: number;
   variation: number | null;
   type: string;
-  frame: Buffer;
+  /** The SSE frame, as it is sent. */
+  frame: string;
 }
 
 export interface ModelCallsTable {
