@@ -3,9 +3,9 @@
  * has (20 or newer) and on nothing else, so: plain JavaScript, no dependency. Installs once; when nothing is missing it
  * only reads three files.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +13,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampFile = join(root, 'node_modules', '.aideator-setup');
 const ownNode = join(root, 'node_modules', '.bin', 'node');
 const lock = join(root, '.setup-lock');
+/** Who holds the lock, a line each: this process, and (negative) the process group of its npm, which may outlive it. */
+const holders = join(lock, 'pids');
 
 /** The oldest that work: Node 20 runs this file and npm; git 2.32 knows GIT_CONFIG_GLOBAL, with which no user's configuration reaches our git. */
 const oldest = { node: [20, 0], git: [2, 32] };
@@ -68,40 +70,55 @@ function isAlive(pid) {
   }
 }
 
-/** True when this process now holds the lock; false while another live setup does. A lock of a dead process is removed. */
+/** True when this process now holds the lock; false while another live setup does. A lock that only the dead hold is removed. */
 function takeLock() {
   try {
     mkdirSync(lock);
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
-    const pidFile = join(lock, 'pid');
     // Without a pid the other one is between mkdir and write: look again in a moment.
-    if (existsSync(pidFile) && !isAlive(Number(readFileSync(pidFile, 'utf8'))))
+    if (existsSync(holders) && !readFileSync(holders, 'utf8').split('\n').map(Number).some(isAlive)) {
       rmSync(lock, { recursive: true, force: true });
+    }
     return false;
   }
-  writeFileSync(join(lock, 'pid'), String(process.pid));
+  writeFileSync(holders, String(process.pid));
   return true;
 }
 
-function install(stamp) {
-  process.stderr.write('Setting up (once, about a minute)…\n');
-  rmSync(stampFile, { force: true });
+/** Runs `npm ci` in a process group of its own, so that nothing of it goes on in node_modules after this process was stopped. */
+async function runNpm() {
   // --include=dev: NODE_ENV=production would leave out the Node that everything here runs on.
   // --loglevel: `npm run --silent` hands its silence down, and then a failure would say nothing.
-  const npm = spawnSync('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], {
+  const npm = spawn('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
-    encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
-    maxBuffer: 64 * 1024 * 1024,
+    detached: true,
     env: { ...process.env, SCARF_ANALYTICS: 'false' },
   });
-  if (npm.error || npm.status !== 0) {
-    process.stderr.write(`${npm.stdout || ''}${npm.stderr || ''}`);
-    fail(
-      `Setting up failed: npm ci ${npm.error ? npm.error.message : `ended with ${npm.status ?? npm.signal}`}. Above is what npm said.`,
-    );
+  const said = [];
+  npm.stdout.on('data', (chunk) => said.push(chunk));
+  npm.stderr.on('data', (chunk) => said.push(chunk));
+  let stoppedBy = '';
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => {
+      stoppedBy = signal;
+      if (npm.pid) process.kill(-npm.pid, 'SIGKILL');
+    });
   }
+  const failure = await new Promise((resolve) => {
+    npm.on('error', (error) => resolve(error.code === 'ENOENT' ? 'npm was not found' : error.message));
+    npm.on('close', (status, signal) => resolve(status === 0 ? null : `npm ci ended with ${status ?? signal}`));
+    if (npm.pid) appendFileSync(holders, `\n-${npm.pid}`);
+  });
+  if (stoppedBy) fail(`Setting up was stopped by ${stoppedBy}; the next command starts it again.`);
+  if (failure) fail(`${Buffer.concat(said).toString()}Setting up failed: ${failure}.`);
+}
+
+async function install(stamp) {
+  process.stderr.write('Setting up (once, about a minute)…\n');
+  rmSync(stampFile, { force: true });
+  await runNpm();
   if (!existsSync(ownNode) || spawnSync(ownNode, ['--version']).status !== 0) {
     fail(
       'Setting up failed: the package "node" did not bring its binary. Is ignore-scripts set in an .npmrc? Then run: npm rebuild node --ignore-scripts=false',
@@ -117,7 +134,7 @@ async function setUp() {
   while (!isInstalled(stamp)) {
     if (takeLock()) {
       try {
-        if (!isInstalled(stamp)) install(stamp);
+        if (!isInstalled(stamp)) await install(stamp);
       } finally {
         rmSync(lock, { recursive: true, force: true });
       }

@@ -1,7 +1,8 @@
 import { execa } from 'execa';
-import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { tempDir } from './support/temp.ts';
 
 const program = join(import.meta.dirname, '../scripts/setup.mjs');
@@ -83,10 +84,40 @@ describe('scripts/setup.mjs', () => {
     const { root, setUp, npmCalls } = makeClone();
     const dead = await execa(process.execPath, ['-p', 'process.pid']);
     mkdirSync(join(root, '.setup-lock'));
-    writeFileSync(join(root, '.setup-lock/pid'), dead.stdout);
+    writeFileSync(join(root, '.setup-lock/pids'), dead.stdout);
 
     const both = await Promise.all([setUp(), setUp()]);
     expect(both.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
+    expect(npmCalls()).toHaveLength(1);
+  });
+
+  it('takes npm down with it when it is stopped, and starts again the next time', async () => {
+    const { root, setUp, command, repairNpm } = makeClone();
+    const started = join(root, 'npm-pid');
+    command('npm', `echo $$ > '${started}.new' && mv '${started}.new' '${started}'; sleep 60`);
+    const stopped = setUp();
+    await vi.waitUntil(() => existsSync(started), { timeout: 10_000 });
+    stopped.kill('SIGTERM');
+
+    expect(await stopped).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('stopped by SIGTERM') });
+    expect(() => process.kill(Number(readFileSync(started, 'utf8')), 0)).toThrow('ESRCH');
+
+    repairNpm();
+    expect((await setUp()).exitCode).toBe(0);
+  });
+
+  it('waits for the npm of a set-up that was killed', async () => {
+    const { root, setUp, npmCalls } = makeClone();
+    const orphan = execa('sleep', ['60'], { detached: true, reject: false });
+    mkdirSync(join(root, '.setup-lock'));
+    writeFileSync(join(root, '.setup-lock/pids'), `-${orphan.pid}`);
+
+    const waiting = setUp();
+    const [line] = await once(waiting.stderr, 'data');
+    expect(String(line)).toBe('Another setup is running here: waiting for it…\n');
+    expect(npmCalls()).toEqual([]);
+    orphan.kill();
+    expect((await waiting).exitCode).toBe(0);
     expect(npmCalls()).toHaveLength(1);
   });
 
