@@ -19,19 +19,19 @@ export interface AttemptDoor {
   close(): Promise<void>;
 }
 
-export interface DoorDeps {
+export interface DoorDeps<Holder extends Caller> {
   dataDir: string;
-  tokens: TokenBook<Caller>;
+  tokens: TokenBook<Holder>;
   gateway: Gateway;
   /** What an attempt used, once a model call is over. */
-  used(caller: Caller, call: ModelCall): void;
+  used(caller: Holder, call: ModelCall): void;
 }
 
 /**
  * Opens the door. The socket's path depends on the data directory alone, so that recorders which outlived the last server
  * find this one.
  */
-export async function openDoor(deps: DoorDeps): Promise<AttemptDoor> {
+export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): Promise<AttemptDoor> {
   const socket = socketPath(deps.dataDir);
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
   rmSync(socket, { force: true });
@@ -61,7 +61,7 @@ export async function openDoor(deps: DoorDeps): Promise<AttemptDoor> {
   };
 }
 
-async function handle(request: IncomingMessage, response: ServerResponse, deps: DoorDeps): Promise<void> {
+async function handle<Holder extends Caller>(request: IncomingMessage, response: ServerResponse, deps: DoorDeps<Holder>): Promise<void> {
   const caller = deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
   if (caller === undefined) {
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');

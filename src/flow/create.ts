@@ -26,6 +26,15 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
 
   const view = async (runId: string) => runView(await readRun(store, await findRun(store, runId)));
 
+  const countByStatus = async (table: 'runs' | 'variations') => {
+    const rows = await db
+      .selectFrom(table)
+      .select((e) => ['status', e.fn.countAll<number>().as('count')])
+      .groupBy('status')
+      .execute();
+    return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+  };
+
   return {
     submit: async (request) => {
       const submitted = await submitRun(context, request);
@@ -123,6 +132,10 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       limits: { ...defaultLimits, ...(config.limits as Partial<typeof defaultLimits>) },
       max_parallel: config.max_parallel,
       active_runs: (await db.selectFrom('runs').select('no').where('status', 'in', ['queued', 'running']).execute()).length,
+    }),
+    states: async () => ({
+      runs: await countByStatus('runs'),
+      variations: await countByStatus('variations'),
     }),
     streamSource: async (runId, variation) => {
       const run = await findRun(store, runId);

@@ -22,6 +22,8 @@ export interface Flow {
   /** Cancels, then forgets. True when it is gone already, false while something still has to stop. */
   forget(runId: string): Promise<boolean>;
   info(): Promise<Info>;
+  /** How many runs and variations are in which status, for the metrics. */
+  states(): Promise<{ runs: Record<string, number>; variations: Record<string, number> }>;
   /** What a stream needs: the run's row number, and whether it is over. Throws run_not_found, variation_not_found. */
   streamSource(runId: string, variation?: number): Promise<{ run: number; isOver: () => boolean }>;
 }

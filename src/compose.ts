@@ -1,0 +1,233 @@
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { createAgents } from './flow/agents.ts';
+import { openDoor } from './attempt-api/door.ts';
+import type { Config } from './config.ts';
+import { AppError } from './errors.ts';
+import type { AttemptCaller, Context, RunningContext } from './flow/context.ts';
+import { createFlow } from './flow/create.ts';
+import type { Flow } from './flow/flow.ts';
+import { sweepForgotten } from './flow/forget.ts';
+import { recover } from './flow/recover.ts';
+import { createConductor, type Conductor } from './flow/run.ts';
+import { createTokenBook } from './flow/tokens.ts';
+import { bookCall } from './flow/usage.ts';
+import { createGateway } from './gateway/create.ts';
+import type { ProviderConfig } from './gateway/gateway.ts';
+import { loadPrices } from './gateway/prices.ts';
+import { loadScript } from './gateway/scripted/script.ts';
+import { checkGit, createGit } from './git/command.ts';
+import { openMirrors } from './git/mirror.ts';
+import { buildApp } from './http/app.ts';
+import { createKeys } from './http/keys.ts';
+import { listen } from './http/server.ts';
+import type { RuntimeEvents } from './runtime/runtime.ts';
+import { createLocalRuntime } from './runtime/local/local.ts';
+import { openStore } from './store/database.ts';
+import { lockDataDir } from './store/lock.ts';
+import { createTelemetry } from './telemetry.ts';
+
+/** The one place that knows all rooms: wires them, starts and stops them in order. */
+export interface House {
+  readonly url: string;
+  readonly flow: Flow;
+  /** Ends streams, stops following and closes the store. Attempts run on, and the next start finds them. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface HouseOptions {
+  version: string;
+  /** Called once when nothing ran and nobody asked for anything for so many seconds. */
+  idle?: { seconds: number; onIdle: () => void } | undefined;
+}
+
+/** How often runs that are to be forgotten and idleness are looked after (ms). */
+const HOUSEKEEPING_MS = 1000;
+
+/**
+ * Starts everything. Errors: data_dir_readonly, data_dir_locked, disk_full, database_corrupt, database_newer, tool_missing,
+ * invalid_config, port_in_use, exposed_without_key. What was opened before an error is closed again.
+ */
+export async function startHouse(config: Config, options: HouseOptions): Promise<House> {
+  const closers: (() => Promise<void> | void)[] = [];
+  let closing: Promise<void> | null = null;
+  const close = () =>
+    (closing ??= (async () => {
+      for (const closer of closers.toReversed()) await closer();
+    })());
+  try {
+    return await open();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  async function open(): Promise<House> {
+    const attempts = join(config.data_dir, 'attempts');
+    makeDataDir(config.data_dir, attempts);
+    closers.push(lockDataDir(config.data_dir));
+    const telemetry = createTelemetry({ level: config.log_level });
+    const { log, metrics } = telemetry;
+    const git = createGit({ env: config.env });
+    await checkGit(git);
+    const store = openStore(join(config.data_dir, 'aideator.sqlite'), { synchronous: config.synchronous });
+    closers.push(() => store.close());
+    store.onCommit((committed) => {
+      for (const { count } of committed) metrics.committed(count);
+    });
+
+    const providers = providersOf(config);
+    const gateway = createGateway({ providers, scripts: scriptsOf(config), prices: loadPrices(config.prices), proxyEnv: config.env, log });
+    closers.push(() => gateway.close());
+    const tokens = createTokenBook<AttemptCaller>();
+    const context: Context = {
+      config,
+      store,
+      git,
+      mirrors: openMirrors(join(config.data_dir, 'mirrors'), git),
+      gateway,
+      providers,
+      agents: createAgents(config),
+      tokens,
+      telemetry,
+      version: options.version,
+    };
+    const door = await openDoor({
+      dataDir: config.data_dir,
+      tokens,
+      gateway,
+      used: (caller, call) => {
+        bookCall(context, caller, call).catch((error: unknown) => log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'));
+      },
+    });
+    closers.push(() => door.close());
+
+    // The runtime tells the conductor, and the conductor commands the runtime: one of the two is known late.
+    let conductor: Conductor | null = null;
+    const told = (): RuntimeEvents => {
+      if (conductor === null) throw new AppError('internal', 'The runtime spoke before there was a conductor.');
+      return conductor.events;
+    };
+    const runtime = createLocalRuntime({
+      directory: attempts,
+      recorder: join(import.meta.dirname, 'agent', `recorder-main${extname(import.meta.filename)}`),
+      node: process.execPath,
+      git,
+      env: recorderEnv(config.env),
+      events: {
+        started: (...facts) => told().started(...facts),
+        batch: (...facts) => told().batch(...facts),
+        transport: (...facts) => told().transport(...facts),
+        ended: (...facts) => told().ended(...facts),
+      },
+    });
+    closers.push(() => runtime.close());
+    const running: RunningContext = { ...context, runtime, doorSocket: door.socket };
+    conductor = createConductor(running);
+    const { kick, active, close: closeConductor } = conductor;
+    closers.push(closeConductor);
+    const findings = await recover(running, conductor);
+    if (findings.length > 0) log.info({ attempts: findings.length }, 'took over from the last server');
+
+    const flow = createFlow(running, conductor);
+    metrics.states(() => flow.states());
+    const keys = createKeys(store);
+    let lastAsked = Date.now();
+    const app = buildApp({
+      flow,
+      store,
+      keys,
+      telemetry,
+      version: options.version,
+      host: config.host,
+      allowedHosts: config.allowed_hosts,
+      onRequest: () => {
+        lastAsked = Date.now();
+      },
+    });
+    const server = await listen(app, { host: config.host, port: config.port, keys });
+    closers.push(() => server.close());
+    writeServerFile(config.data_dir, { url: server.url, pid: process.pid, version: options.version });
+    closers.push(() => rmSync(join(config.data_dir, 'server.json'), { force: true }));
+    log.info({ url: server.url, data_dir: config.data_dir, isolation: runtime.isolation }, 'listening');
+    kick();
+
+    const housekeeping = setInterval(() => {
+      sweepForgotten(running).catch((error: unknown) => log.error({ err: error }, 'forgetting runs failed'));
+      if (active() > 0 || app.subscribers() > 0) lastAsked = Date.now();
+      if (options.idle !== undefined && Date.now() - lastAsked > options.idle.seconds * 1000) {
+        clearInterval(housekeeping);
+        options.idle.onIdle();
+      }
+    }, HOUSEKEEPING_MS);
+    housekeeping.unref();
+    closers.push(() => clearInterval(housekeeping));
+    return { url: server.url, flow, close };
+  }
+}
+
+function makeDataDir(dataDir: string, attempts: string): void {
+  try {
+    mkdirSync(attempts, { recursive: true, mode: 0o700 });
+    // What cannot be written is better known now than at the first run.
+    const probe = join(dataDir, `.probe-${process.pid}`);
+    writeFileSync(probe, 'x');
+    rmSync(probe);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      throw new AppError('disk_full', `There is no space left for ${dataDir}.`, { hint: 'Make room, or use a folder on another disk (--data-dir).', cause: error });
+    }
+    throw new AppError('data_dir_readonly', `${dataDir} cannot be made or written: ${error instanceof Error ? error.message : String(error)}.`, {
+      hint: 'Give it to this user, or use another folder (--data-dir or AIDEATOR_DATA_DIR).',
+      cause: error,
+    });
+  }
+}
+
+function providersOf(config: Config): Record<string, ProviderConfig> {
+  return Object.fromEntries(
+    Object.entries(config.providers).map(([name, entry]) => {
+      const found = config.keys[name] ?? { key: null, from: null };
+      if (entry.kind !== 'scripted' && entry.base_url === undefined) {
+        throw new AppError('invalid_config', `providers.${name} has no base_url.`, { hint: 'Add `base_url: http://…`; for kind openai it usually ends in /v1.' });
+      }
+      return [
+        name,
+        {
+          kind: entry.kind,
+          baseUrl: (entry.base_url ?? '').replace(/\/+$/, ''),
+          key: found.key,
+          keyFrom: found.from,
+          keyNeeded: entry.key_needed ?? found.from !== null,
+        },
+      ];
+    }),
+  );
+}
+
+function scriptsOf(config: Config) {
+  return Object.fromEntries(
+    Object.entries(config.providers).flatMap(([name, entry]) => {
+      if (entry.kind !== 'scripted') return [];
+      if (entry.script === undefined) throw new AppError('invalid_config', `providers.${name} is scripted but names no script.`, { hint: 'Add `script: <file>`.' });
+      return [[name, loadScript(entry.script)]];
+    }),
+  );
+}
+
+/** What a recorder, and an agent's tools through it, may know of the server's environment: never a key. */
+function recorderEnv(env: Config['env']): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && /^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/.test(name)) kept[name] = value;
+  }
+  return kept;
+}
+
+/** Where this server is found by the CLI, and named by whoever finds the data directory locked. Never half-written. */
+function writeServerFile(dataDir: string, facts: { url: string; pid: number; version: string }): void {
+  const path = join(dataDir, 'server.json');
+  writeFileSync(`${path}.part`, `${JSON.stringify(facts)}\n`);
+  renameSync(`${path}.part`, path);
+}
