@@ -59,6 +59,7 @@ export const errorCodes = {
   payload_too_large: { status: 413, exit: 2, blame: 'user', title: 'The body is too large' },
   unsupported_media_type: { status: 415, exit: 2, blame: 'user', title: 'The body must be JSON' },
   too_many_requests: { status: 429, exit: 4, blame: 'user', title: 'Too many requests' },
+  too_many_streams: { status: 503, exit: 6, blame: 'operator', title: 'Too many open event streams' },
   invalid_config: { status: 500, exit: 5, blame: 'operator', title: 'The configuration is not valid' },
   database_corrupt: { status: 500, exit: 5, blame: 'operator', title: 'The database is damaged' },
   database_newer: { status: 500, exit: 5, blame: 'operator', title: 'The database is newer than this program' },
