@@ -1,0 +1,176 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import type { Config } from '../../config.ts';
+import { toAppError } from '../../errors.ts';
+import { plainLine, wrap } from '../display.ts';
+import { answers, runningServer } from '../server.ts';
+import type { Session } from '../session.ts';
+
+type State = 'ok' | 'warn' | 'fail';
+
+interface Check {
+  name: string;
+  state: State;
+  text: string;
+  /** What to do. */
+  hint?: string | undefined;
+}
+
+/** The oldest git whose options are used. */
+const OLDEST_GIT = [2, 38] as const;
+/** Bytes below which a run is likely to fill the disk. */
+const LITTLE_SPACE = 1024 ** 3;
+
+/** `aideator doctor`: looks whether all that is needed is there. Exit code 5 where something fails. */
+export async function doctor(session: Session): Promise<number> {
+  const checks: Check[] = [{ name: 'node', state: 'ok', text: process.versions.node }, await checkGit(session)];
+  let config: Config | null = null;
+  try {
+    config = session.config;
+    checks.push({ name: 'configuration', state: 'ok', text: 'valid; `aideator config` prints it' });
+  } catch (error) {
+    checks.push(failed('configuration', error));
+  }
+  if (config !== null)
+    checks.push(checkDataDir(config.data_dir), ...checkProviders(config), ...(await checkServer(session, config)));
+  if (session.json) session.printJson({ checks });
+  else session.print(...checks.flatMap((check) => lines(check, session)));
+  return checks.some(({ state }) => state === 'fail') ? 5 : 0;
+}
+
+function lines({ name, state, text, hint }: Check, { palette, columns }: Session): string[] {
+  const paint = state === 'ok' ? palette.good : state === 'warn' ? palette.warn : palette.bad;
+  const indent = ' '.repeat(21);
+  const body = [text, ...(hint === undefined ? [] : [hint])]
+    .flatMap((part) => part.split('\n'))
+    .flatMap((part) => wrap(plainLine(part), columns - indent.length));
+  return body.map((line, place) =>
+    place === 0 ? `${paint(state.padEnd(4))}  ${name.padEnd(13)}  ${line}` : indent + line,
+  );
+}
+
+function failed(name: string, thrown: unknown): Check {
+  const error = toAppError(thrown);
+  return { name, state: 'fail', text: error.message, hint: error.hint };
+}
+
+async function checkGit({ io }: Session): Promise<Check> {
+  try {
+    const { stdout } = await promisify(execFile)('git', ['--version'], { env: { ...io.env } });
+    const [major = 0, minor = 0] = (/\d+\.\d+/.exec(stdout)?.[0] ?? '').split('.').map(Number);
+    const old = major < OLDEST_GIT[0] || (major === OLDEST_GIT[0] && minor < OLDEST_GIT[1]);
+    const text = stdout.trim().replace(/^git version /, '');
+    return old
+      ? {
+          name: 'git',
+          state: 'fail',
+          text: `${text} is too old`,
+          hint: `Install git ${OLDEST_GIT.join('.')} or newer.`,
+        }
+      : { name: 'git', state: 'ok', text };
+  } catch {
+    return { name: 'git', state: 'fail', text: 'not found', hint: 'Install git and see that it is on the PATH.' };
+  }
+}
+
+function checkDataDir(path: string): Check {
+  const name = 'data folder';
+  let existing = path;
+  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
+  try {
+    accessSync(existing, constants.W_OK | constants.X_OK);
+  } catch {
+    return {
+      name,
+      state: 'fail',
+      text: `${path} cannot be written`,
+      hint: 'Name another with --data-dir or AIDEATOR_DATA_DIR, or mend its owner.',
+    };
+  }
+  const { bavail, bsize } = statfsSync(existing);
+  const free = bavail * bsize;
+  const text = `${path}${existing === path ? '' : ' (made at the first start)'}, ${(free / 1024 ** 3).toFixed(1)} GiB free`;
+  return free < LITTLE_SPACE
+    ? { name, state: 'warn', text, hint: 'Free some space: each attempt has a clone of its own.' }
+    : { name, state: 'ok', text };
+}
+
+function checkProviders({ providers, keys }: Config): Check[] {
+  const checks = Object.entries(providers).map(([name, provider]): Check & { usable: boolean } => {
+    const { key, from } = keys[name] ?? { key: null, from: null };
+    const needed = provider.kind !== 'scripted' && (provider.key_needed ?? true);
+    if (key !== null) return { name, state: 'ok', text: `key present (${from ?? 'configuration'})`, usable: true };
+    if (!needed) return { name, state: 'ok', text: 'needs no key', usable: true };
+    return { name, state: 'ok', text: `no key${from === null ? '' : ` (${from} is not set)`}`, usable: false };
+  });
+  const none = checks.every(({ usable }) => !usable);
+  return checks.map(({ usable, ...check }) =>
+    none && !usable
+      ? {
+          ...check,
+          state: 'warn' as const,
+          hint: "Set one provider's key to run real models; `aideator demo` needs none.",
+        }
+      : check,
+  );
+}
+
+async function checkServer(session: Session, config: Config): Promise<Check[]> {
+  try {
+    const before = config.url === null ? await runningServer(config.data_dir) : null;
+    const client = await session.connect();
+    const info = await client.info();
+    const how =
+      config.url !== null
+        ? 'answers'
+        : before === null
+          ? 'was started in the background for this'
+          : `runs (process ${before.pid})`;
+    const other =
+      info.version === session.io.version
+        ? {}
+        : {
+            state: 'warn' as const,
+            hint: `It is of version ${info.version}, this program of ${session.io.version}: start it anew.`,
+          };
+    const checks: Check[] = [
+      { name: 'server', state: 'ok', text: `${client.url} ${how}`, ...other },
+      {
+        name: 'isolation',
+        state: /rights of the user|own rights/i.test(info.isolation) ? 'warn' : 'ok',
+        text: info.isolation,
+      },
+      { name: 'agents', state: 'ok', text: info.agents.map(({ name }) => name).join(', ') },
+      { name: 'strategies', state: 'ok', text: info.strategies.map(({ name }) => name).join(', ') },
+    ];
+    return config.url === null ? [...checks, await checkPort(config, client.url)] : checks;
+  } catch (error) {
+    return [failed('server', error)];
+  }
+}
+
+/** Whether `aideator serve` could have its port. */
+async function checkPort({ host, port }: Config, url: string): Promise<Check> {
+  const wanted = `http://${host}:${port}`;
+  if (url === wanted) return { name: 'port', state: 'ok', text: `${port} is this server's` };
+  const taken = port !== 0 && (await isTaken(host, port));
+  if (!taken) return { name: 'port', state: 'ok', text: `${port} is free for \`aideator serve\`` };
+  const whose = (await answers(wanted)) ? 'another AIdeator' : 'another program';
+  return {
+    name: 'port',
+    state: 'warn',
+    text: `${port} is used by ${whose}`,
+    hint: 'Serve elsewhere: aideator serve --port <port>, or AIDEATOR_PORT.',
+  };
+}
+
+async function isTaken(host: string, port: number): Promise<boolean> {
+  const { createServer } = await import('node:net');
+  const probe = createServer();
+  return new Promise((resolve) => {
+    probe.once('error', () => resolve(true));
+    probe.listen(port, host, () => probe.close(() => resolve(false)));
+  });
+}

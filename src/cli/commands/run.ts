@@ -1,0 +1,183 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Info, SubmitInput, Submitted, VariationRequest } from '../../contract/api.ts';
+import { AppError, toAppError } from '../../errors.ts';
+import type { Client } from '../client.ts';
+import { plainLine, wrap } from '../display.ts';
+import { plural } from '../format.ts';
+import { stopServer } from '../server.ts';
+import type { Session } from '../session.ts';
+import { follow } from './watch.ts';
+
+export interface RunOptions {
+  repo?: string;
+  ref?: string;
+  prompt?: string;
+  promptFile?: string;
+  variations?: number;
+  agent?: string;
+  model?: string[];
+  strategy?: string[];
+  variation?: string[];
+  maxParallel?: number;
+  timeout?: number;
+  retries?: number;
+  detach?: boolean;
+  stream?: boolean;
+  plain?: boolean;
+}
+
+/** `aideator run`: submits, says what was started and where, and shows it. */
+export async function run(session: Session, _args: string[], options: RunOptions): Promise<number> {
+  const body = await requestOf(session, options);
+  const client = await session.connect();
+  const submitted = await submit(session, client, body);
+  if (options.detach === true) {
+    if (session.json) session.printJson(submitted);
+    else session.print(`Run ${submitted.run_id} was started. Watch it: aideator watch ${submitted.run_id}`);
+    return 0;
+  }
+  const started = await client.run(submitted.run_id);
+  if (!session.json) announce(session, await client.info(), submitted, started.variations.length);
+  return follow(session, client, started, { stream: options.stream, plain: options.plain });
+}
+
+function announce(session: Session, info: Info, { run_id: id, base }: Submitted, variations: number): void {
+  session.print(
+    `Run ${session.palette.bold(id)}: ${plural(variations, 'variation')} from commit ${base.slice(0, 12)}.`,
+  );
+  session.print(
+    ...wrap(`Isolation: ${plainLine(info.isolation)}`, session.columns).map((line) => session.palette.dim(line)),
+    '',
+  );
+}
+
+/** Submits; where a background server was started before the key was set, it is started anew with it. */
+async function submit(session: Session, client: Client, body: SubmitInput): Promise<Submitted> {
+  try {
+    return await client.submit(body);
+  } catch (thrown) {
+    const error = toAppError(thrown);
+    if (error.code !== 'provider_key_missing' || session.config.url !== null) throw error;
+    const { keys, data_dir: dataDir } = session.config;
+    const info = await client.info();
+    const nowThere = info.providers.filter(({ name, key }) => key === 'missing' && keys[name]?.key != null);
+    const [first] = nowThere;
+    if (first === undefined) throw withOffer(error);
+    if (info.active_runs > 0) {
+      throw new AppError(
+        'provider_key_missing',
+        `The running server was started without ${keys[first.name]?.from ?? 'the key'}, and has runs under way.`,
+        {
+          hint: 'When they are over, run this again: the server is then started anew, with the key. If you started it yourself with `aideator serve`, start it anew there.',
+        },
+      );
+    }
+    session.remark(`The server was started before ${keys[first.name]?.from ?? 'the key'} was set: starting it anew.`);
+    await stopServer(dataDir);
+    await client.relocate();
+    return client.submit(body);
+  }
+}
+
+function withOffer(error: AppError): AppError {
+  const hint = error.hint ?? 'Set ANTHROPIC_API_KEY or OPENAI_API_KEY, e.g. export ANTHROPIC_API_KEY=…';
+  return new AppError(error.code, error.message, {
+    hint: hint.includes('aideator demo') ? hint : `${hint}\nTo see the whole loop without a key: aideator demo`,
+    cause: error,
+  });
+}
+
+/** The body to submit. Errors: invalid_request, invalid_encoding. */
+export async function requestOf(session: Session, options: RunOptions): Promise<SubmitInput> {
+  const { ref, agent, model: models, strategy: strategies, variation, maxParallel, timeout, retries } = options;
+  if (
+    variation !== undefined &&
+    (options.variations !== undefined || models !== undefined || strategies !== undefined)
+  ) {
+    throw new AppError(
+      'invalid_request',
+      '--variation names each variation; --variations, --model and --strategy make them by number.',
+      { hint: 'Use one or the other.' },
+    );
+  }
+  const named = Math.max(models?.length ?? 0, strategies?.length ?? 0);
+  const count = options.variations ?? (named > 1 ? named : 3);
+  return {
+    repository: absoluteRepository(options.repo ?? '.', session.io.cwd),
+    prompt: await promptOf(session, options),
+    variations: variation === undefined ? count : variation.map(variationOf),
+    ...(ref === undefined ? {} : { ref }),
+    ...(agent === undefined ? {} : { agent }),
+    ...(models === undefined ? {} : { models }),
+    ...(strategies === undefined ? {} : { strategies }),
+    ...(maxParallel === undefined ? {} : { max_parallel: maxParallel }),
+    ...(retries === undefined ? {} : { retries }),
+    ...(timeout === undefined ? {} : { limits: { timeout_seconds: timeout } }),
+  };
+}
+
+/** The server's working directory is another one: a path is made absolute here. URLs, also `git@host:path`, stay as they are. */
+export function absoluteRepository(given: string, cwd: string): string {
+  const path = resolve(cwd, given);
+  if (existsSync(path)) return path;
+  const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(given) || /^[^/:]+:(?!\\)./.test(given);
+  return isUrl ? given : path;
+}
+
+/** The prompt, byte for byte. Errors: invalid_request, invalid_encoding. */
+async function promptOf(session: Session, { prompt, promptFile }: RunOptions): Promise<string> {
+  if (prompt !== undefined && promptFile !== undefined)
+    throw new AppError('invalid_request', 'Both --prompt and --prompt-file were given.', { hint: 'Give one of them.' });
+  if (prompt !== undefined) return prompt;
+  if (promptFile === undefined) {
+    throw new AppError('invalid_request', 'What is to be done? No prompt was given.', {
+      hint: 'aideator run --prompt "…", or --prompt-file <file>, or --prompt-file - to read it from standard input.',
+    });
+  }
+  const [name, bytes] =
+    promptFile === '-'
+      ? ['Standard input', await session.io.readStdin()]
+      : [promptFile, readPrompt(resolve(session.io.cwd, promptFile))];
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    throw new AppError('invalid_encoding', `${name} is not UTF-8.`, {
+      hint: 'Convert it first, e.g. iconv -f latin1 -t utf-8.',
+      cause: error,
+    });
+  }
+}
+
+function readPrompt(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new AppError(
+      'invalid_request',
+      `The prompt file cannot be read: ${error instanceof Error ? error.message : String(error)}.`,
+      { hint: 'Name a file that exists, or - for standard input.', cause: error },
+    );
+  }
+}
+
+/** `agent=claude,model=anthropic/claude-sonnet-4-5,strategy=test-first` as a variation. Errors: invalid_request. */
+export function variationOf(text: string): VariationRequest {
+  const variation: Record<string, string> = {};
+  for (const part of text.split(',')) {
+    const at = part.indexOf('=');
+    const name = part.slice(0, at).trim();
+    const value = part.slice(at + 1).trim();
+    if (at < 1 || value === '' || !['agent', 'model', 'strategy', 'dialect'].includes(name)) {
+      throw new AppError(
+        'invalid_request',
+        `--variation ${JSON.stringify(text)}: ${JSON.stringify(part)} is not one of agent=…, model=…, strategy=…, dialect=….`,
+        {
+          hint: 'For example --variation agent=builtin,model=anthropic/claude-sonnet-4-5,strategy=test-first',
+        },
+      );
+    }
+    variation[name] = value;
+  }
+  return variation;
+}

@@ -1,0 +1,95 @@
+import type { AttemptView, Run, VariationView } from '../../contract/api.ts';
+import { plainLine, plainLines, wrap } from '../display.ts';
+import { endWords } from '../event-words.ts';
+import { allTokens, costOf, count, dateTime, duration, lineChange, money, plural } from '../format.ts';
+import { findRunId, type Session } from '../session.ts';
+
+const PROMPT_LINES = 8;
+
+/** `aideator show`: what is known of a run, its variations and their attempts. */
+export async function show(session: Session, [given = '']: string[]): Promise<number> {
+  const client = await session.connect();
+  const run = await client.run(await findRunId(client, given));
+  if (session.json) session.printJson(run);
+  else session.print(...describe(run, session));
+  return 0;
+}
+
+function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'columns'>): string[] {
+  const row = (name: string, value: string): string[] => {
+    const [first = '', ...more] = wrap(plainLine(value), columns - 13);
+    return [`${palette.dim(name.padEnd(12))} ${first}`, ...more.map((line) => `${' '.repeat(13)}${line}`)];
+  };
+  const prompt = plainLines(run.prompt);
+  const promptLines = prompt.slice(0, PROMPT_LINES).flatMap((line) => wrap(line, columns - 2));
+  return [
+    ...row('run', run.run_id),
+    ...row('status', `${run.status}: ${run.summary}`),
+    ...row('repository', run.repository),
+    ...row('commit', `${run.base}${run.ref === null ? '' : ` (${run.ref})`}`),
+    ...row('started', dateTime(run.created_at)),
+    ...(run.ended_at === null
+      ? []
+      : row(
+          'ended',
+          `${dateTime(run.ended_at)}, after ${duration(Date.parse(run.ended_at) - Date.parse(run.created_at))}`,
+        )),
+    ...row(
+      'used',
+      `${plural(run.usage.calls, 'model call')}, ${count(allTokens(run.usage))} tokens, ${money(costOf(run.usage))}`,
+    ),
+    ...(run.choice === null
+      ? []
+      : row(
+          'chosen',
+          `${run.choice.winning_variation_id}${run.choice.reason === null ? '' : `: ${run.choice.reason}`}`,
+        )),
+    ...(run.choice?.shipped ?? []).flatMap(({ kind, target, commit }) =>
+      row('shipped', `${kind} ${target}${commit === null ? '' : ` (${commit.slice(0, 12)})`}`),
+    ),
+    palette.dim('prompt'),
+    ...promptLines.map((line) => `  ${line}`),
+    ...(prompt.length > PROMPT_LINES
+      ? [palette.dim(`  (${plural(prompt.length - PROMPT_LINES, 'more line')}; --json has all)`)]
+      : []),
+    ...run.variations.flatMap((variation) => ['', ...describeVariation(variation, row, palette.bold)]),
+  ];
+}
+
+function describeVariation(
+  variation: VariationView,
+  row: (name: string, value: string) => string[],
+  bold: (text: string) => string,
+): string[] {
+  const { strategy, agent, model, status, end_reason: reason, message, usage } = variation;
+  return [
+    bold(
+      plainLine(
+        `variation ${variation.variation_id}  ${[strategy, agent, model].filter((part) => part !== null).join(' · ')}`,
+      ),
+    ),
+    ...row('  outcome', endWords(status, reason, message)),
+    ...row('  time', `${duration(variation.running_ms)} working, ${duration(variation.queued_ms)} waiting`),
+    ...row(
+      '  used',
+      `${plural(usage.calls, 'model call')}, ${count(allTokens(usage))} tokens, ${money(costOf(usage))}`,
+    ),
+    ...row(
+      '  result',
+      variation.files_changed === null
+        ? 'none'
+        : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}`,
+    ),
+    ...variation.attempts.flatMap((attempt) => row(`  attempt ${attempt.attempt}`, describeAttempt(attempt))),
+  ];
+}
+
+function describeAttempt(attempt: AttemptView): string {
+  const log =
+    attempt.log_complete === null
+      ? ''
+      : attempt.log_complete
+        ? '; log complete'
+        : `; log has gaps: ${attempt.gaps.map(({ from_seq: from, to_seq: to, reason }) => `${from} to ${to ?? 'the end'}, ${reason}`).join('; ')}`;
+  return `${endWords(attempt.status, attempt.end_reason, attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`;
+}

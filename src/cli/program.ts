@@ -1,0 +1,251 @@
+import { isUtf8 } from 'node:buffer';
+import { Command, CommanderError, Option } from 'commander';
+import { KEY_SCOPES } from '../contract/api.ts';
+import { RUN_STATUSES } from '../contract/run.ts';
+import { AppError, toAppError } from '../errors.ts';
+import type { Io } from './io.ts';
+import { choosePalette, noColours } from './palette.ts';
+import { problemOf, renderError } from './problem.ts';
+import { type GlobalOptions, Session, wholeNumber } from './session.ts';
+
+const EXIT_CODES = `
+Exit codes:
+  0    done
+  1    a fault of this program
+  2    wrong usage or bad input
+  3    not found, or refused
+  4    conflict with how things are (already chosen, branch exists …)
+  5    configuration, a key or the machine (disk, git, port …)
+  6    the server cannot be reached
+  10   the run ended and no variation succeeded
+  130  interrupted (the run goes on, unless you were told that it is cancelled)
+
+A run is named by its id, by the beginning of it, or by \`last\`.`;
+
+/** A command's module: imported when it is called. */
+type Action = (session: Session, args: string[], options: Record<string, unknown>) => Promise<number>;
+
+/**
+ * Runs one command line (without node and file) and returns the exit code. Never throws: an error is told on standard error,
+ * with `--json` as a problem document (one line) on standard output.
+ */
+export async function runCli(argv: readonly string[], io: Io): Promise<number> {
+  let exit = 0;
+  const program = buildProgram(io, (code) => {
+    exit = code;
+  });
+  try {
+    checkEncoding(argv, io);
+    await program.parseAsync(argv, { from: 'user' });
+    return exit;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said it already
+    return tell(toAppError(error), argv, io);
+  }
+}
+
+/** Node replaces what is not UTF-8 in an argument; a prompt or a name that was changed on the way must not be used. */
+function checkEncoding(argv: readonly string[], io: Io): void {
+  if (!argv.some((argument) => argument.includes('\ufffd'))) return;
+  const raw = io.rawArguments();
+  if (raw === null || isUtf8(raw)) return;
+  throw new AppError('invalid_encoding', 'An argument is not UTF-8.', {
+    hint: 'Give the prompt as a file, in UTF-8: --prompt-file <file>.',
+  });
+}
+
+function tell(error: AppError, argv: readonly string[], io: Io): number {
+  if (argv.includes('--json')) {
+    io.stdout.write(`${JSON.stringify(problemOf(error))}\n`);
+  } else {
+    const palette = argv.includes('--no-color') ? noColours : choosePalette(io.env, io.stderr.isTTY);
+    io.stderr.write(renderError(error, palette, io.stderr.columns));
+  }
+  return error.exitCode;
+}
+
+function buildProgram(io: Io, exit: (code: number) => void): Command {
+  const program = new Command('aideator')
+    .description(
+      'Runs N variations of a coding task, each isolated, shows every thought live, compares them and ships the one you pick.',
+    )
+    .version(io.version, '-V, --version')
+    .option('--json', 'print JSON instead of words')
+    .option(
+      '--url <url>',
+      'the server to talk to (AIDEATOR_URL; its key is AIDEATOR_API_KEY); else the one of the data directory, started when needed',
+    )
+    .option('--data-dir <folder>', 'database, mirrors, attempts (AIDEATOR_DATA_DIR)')
+    .option('--config <file>', 'configuration file (AIDEATOR_CONFIG)')
+    .option('--no-color', 'no colours (NO_COLOR, FORCE_COLOR)')
+    .addHelpText('after', EXIT_CODES)
+    .showHelpAfterError('(aideator --help lists commands and flags)')
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => Math.min(io.stdout.columns, 100),
+      getErrHelpWidth: () => Math.min(io.stderr.columns, 100),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .exitOverride();
+
+  const does =
+    (load: () => Promise<Action>) =>
+    async (...given: unknown[]): Promise<void> => {
+      const command = given.at(-1);
+      if (!(command instanceof Command))
+        throw new AppError('internal', 'A command was called in a way it does not know.');
+      const options: GlobalOptions & Record<string, unknown> = command.optsWithGlobals();
+      exit(await (await load())(new Session(io, options), command.args, options));
+    };
+
+  addRun(program, does);
+  addLooking(program, does);
+  addDeciding(program, does);
+  addServing(program, does);
+  return program;
+}
+
+type Does = (load: () => Promise<Action>) => (...given: unknown[]) => Promise<void>;
+
+function addRun(program: Command, does: Does): void {
+  program
+    .command('run')
+    .description('start a run and show it live')
+    .option('--repo <path-or-url>', 'a local repository or any URL git can clone', '.')
+    .option('--ref <ref>', 'branch, tag or commit to start from (default: HEAD)')
+    .option('-p, --prompt <text>', 'what is to be done')
+    .option('--prompt-file <file>', 'the prompt from a file, byte for byte (- = standard input)')
+    .option(
+      '-n, --variations <count>',
+      'how many variations, 1 to 32 (default: 3, or as many as models or strategies are named)',
+      wholeNumber('--variations'),
+    )
+    .option('--agent <name>', 'the agent (see `aideator doctor`)')
+    .option('--model <provider/model>', 'a model; repeat it to take several in turn', collect)
+    .option('--strategy <name>', 'a strategy; repeat it to take several in turn', collect)
+    .option(
+      '--variation <k=v,…>',
+      'one variation of an explicit mix: agent=…,model=…,strategy=…,dialect=…; repeat it',
+      collect,
+    )
+    .option('--max-parallel <count>', 'variations at once', wholeNumber('--max-parallel', 1))
+    .option('--timeout <seconds>', 'seconds an attempt may take', wholeNumber('--timeout', 1))
+    .option('--retries <count>', 'how often a failed variation is tried again by itself', wholeNumber('--retries'))
+    .option('--detach', 'start it and return')
+    .option('--stream', 'with --json: each event as a line of JSON')
+    .option('--plain', 'plain lines also in a terminal')
+    .action(does(async () => (await import('./commands/run.ts')).run));
+}
+
+function addLooking(program: Command, does: Does): void {
+  program
+    .command('watch <run>')
+    .description('show a run live, from its beginning')
+    .option('-v, --variation <index>', 'only this variation', wholeNumber('--variation'))
+    .option('--stream', 'with --json: each event as a line of JSON')
+    .option('--plain', 'plain lines also in a terminal')
+    .action(does(async () => (await import('./commands/watch.ts')).watch));
+  program
+    .command('list')
+    .description('list runs, the newest first')
+    .addOption(new Option('--status <status>', 'only runs of this status').choices(RUN_STATUSES))
+    .option('--limit <count>', 'at most so many', wholeNumber('--limit', 1), 20)
+    .action(does(async () => (await import('./commands/list.ts')).list));
+  program
+    .command('show <run>')
+    .description('what is known of a run and its attempts')
+    .action(does(async () => (await import('./commands/show.ts')).show));
+  program
+    .command('logs <run>')
+    .description('all that was thought, said and done, as plain text')
+    .option('-v, --variation <index>', 'only this variation', wholeNumber('--variation'))
+    .option('-f, --follow', 'go on until the run is over')
+    .action(does(async () => (await import('./commands/logs.ts')).logs));
+  program
+    .command('compare <run> [a] [b]')
+    .description('the evidence of all variations; with two of them the diff from A to B')
+    .action(does(async () => (await import('./commands/compare.ts')).compare));
+}
+
+function addDeciding(program: Command, does: Does): void {
+  program
+    .command('choose <run> <variation>')
+    .description('choose a variation (any time, also while others still run)')
+    .option('--reason <text>', 'why')
+    .option('--cancel-rest', 'cancel what still runs')
+    .option('--force', 'change a choice that was made')
+    .action(does(async () => (await import('./commands/choose.ts')).choose));
+  program
+    .command('ship <run>')
+    .description('make the chosen variation a branch (the default), a patch, or changes of the work tree')
+    .option('--branch <name>', 'name of the new branch (default: aideator/<run>-<variation>)')
+    .option('--patch <file>', 'write the patch to a file (- = standard output)')
+    .option('--apply', 'apply it to the work tree of the local repository')
+    .option('-v, --variation <index>', 'another one than the chosen', wholeNumber('--variation'))
+    .option('-m, --message <text>', 'commit message')
+    .option('--force', 'move an existing branch')
+    .action(does(async () => (await import('./commands/ship.ts')).ship));
+  program
+    .command('cancel <run> [variation]')
+    .description('stop a run, or one variation of it; what was done is kept')
+    .action(does(async () => (await import('./commands/control.ts')).cancel));
+  program
+    .command('retry <run> <variation>')
+    .description('try a failed or cancelled variation again')
+    .action(does(async () => (await import('./commands/control.ts')).retry));
+  program
+    .command('rm <run>')
+    .alias('forget')
+    .description('cancel a run and forget all of it')
+    .action(does(async () => (await import('./commands/control.ts')).forget));
+}
+
+function addServing(program: Command, does: Does): void {
+  program
+    .command('serve')
+    .description('serve the API and the web page')
+    .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
+    .option('--port <port>', 'port to listen on; 0 = any free one (default: 8000)', wholeNumber('--port'))
+    .option(
+      '--exit-when-idle <seconds>',
+      'end after so many seconds without a run and without a request',
+      wholeNumber('--exit-when-idle', 1),
+    )
+    .action(does(async () => (await import('./commands/serve.ts')).serve));
+  const keys = program.command('keys').description('API keys of the server');
+  keys
+    .command('create [name]')
+    .description('make a key; it is shown once')
+    .addOption(new Option('--scope <scope>', 'what it may do').choices(KEY_SCOPES).default('run'))
+    .action(does(async () => (await import('./commands/keys.ts')).createKey));
+  keys
+    .command('list')
+    .description('list the keys')
+    .action(does(async () => (await import('./commands/keys.ts')).listKeys));
+  keys
+    .command('revoke <id>')
+    .description('make a key invalid')
+    .action(does(async () => (await import('./commands/keys.ts')).revokeKey));
+  program
+    .command('config')
+    .description('every setting in force, its value and where it is from')
+    .action(does(async () => (await import('./commands/config.ts')).showConfig));
+  program
+    .command('doctor')
+    .description('look whether all that is needed is there')
+    .action(does(async () => (await import('./commands/doctor.ts')).doctor));
+  program
+    .command('demo')
+    .description('the whole loop on a small real repository, without a key: the model is scripted')
+    .option('--keep', 'keep the folders, and say where they are')
+    .option('--quick', 'no pauses')
+    .option('--plain', 'plain lines also in a terminal')
+    .action(does(async () => (await import('./demo.ts')).demo));
+}
+
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
