@@ -224,3 +224,8 @@ function homeOf(env: Record<string, string | undefined>): string {
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
+
+/** The environment of this process: read here, handed on as a value. */
+export function processEnvironment(): Readonly<Record<string, string | undefined>> {
+  return process.env;
+}
