@@ -1,7 +1,7 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createDecoder } from '../../contract/envelope-codec.ts';
-import { eof as eofSchema, type Eof } from '../../contract/attempt.ts';
+import { eof as eofSchema } from '../../contract/attempt.ts';
 import type { AttemptEnd, Batch } from '../runtime.ts';
 
 /** Follows one attempt's journal from its start to its `eof`, or until its recorder is gone. */
@@ -40,16 +40,20 @@ export async function followJournal(options: FollowOptions): Promise<Exclude<Att
         position += bytesRead;
         const decoded = decoder.push(buffer.subarray(0, bytesRead));
         for (const problem of decoded.problems) options.onTransport(problem);
+        if (decoded.envelopes.length > 0 || decoded.gaps.length > 0) await options.onBatch(decoded);
         const last = decoded.envelopes.at(-1);
-        if (last !== undefined || decoded.gaps.length > 0) await options.onBatch({ envelopes: decoded.envelopes, cursor: decoder.cursor, gaps: decoded.gaps });
         if (last?.type === 'eof') {
-          const eof: Eof = eofSchema.parse(JSON.parse(last.data));
+          const eof = eofSchema.parse(JSON.parse(last.data));
           return { kind: 'eof', eof, complete: decoder.matches(eof) };
         }
         continue;
       }
       // Its last words may have been written between our last read and its end: look once more after it was seen dead.
-      if (!wasAlive) return { kind: 'lost', message: 'The recorder is gone without a last word; what it had written was read.' };
+      if (!wasAlive) {
+        const rest = decoder.finish();
+        if (rest.gaps.length > 0) await options.onBatch({ ...rest, cursor: decoder.cursor });
+        return { kind: 'lost', message: 'The recorder is gone without a last word; what it had written was read.' };
+      }
       wasAlive = options.isAlive();
       if (wasAlive) await bell.ring();
     }

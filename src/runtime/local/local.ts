@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { killStragglers, startTimeOf } from '../../agent/process-identity.ts';
+import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
 import type { AttemptResult, AttemptSpec } from '../../contract/attempt.ts';
 import type { EndReason } from '../../contract/run.ts';
 import { AppError } from '../../errors.ts';
@@ -215,9 +215,4 @@ function signal(pid: number, name: NodeJS.Signals): void {
   } catch {
     // It is gone already.
   }
-}
-
-/** A recorder leads its own group. */
-function signalGroup(pid: number, name: NodeJS.Signals): void {
-  if (pid > 1) signal(-pid, name);
 }
