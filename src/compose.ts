@@ -77,7 +77,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     });
 
     const providers = providersOf(config);
-    const gateway = createGateway({ providers, scripts: scriptsOf(config), prices: loadPrices(config.prices), proxyEnv: config.env, log });
+    const gateway = createGateway({
+      providers,
+      scripts: scriptsOf(config),
+      prices: loadPrices(config.prices),
+      proxyEnv: config.env,
+      log,
+    });
     closers.push(() => gateway.close());
     const tokens = createTokenBook<AttemptCaller>();
     const context: Context = {
@@ -97,7 +103,9 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       tokens,
       gateway,
       used: (caller, call) => {
-        bookCall(context, caller, call).catch((error: unknown) => log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'));
+        bookCall(context, caller, call).catch((error: unknown) =>
+          log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
+        );
       },
     });
     closers.push(() => door.close());
@@ -176,12 +184,19 @@ function makeDataDir(dataDir: string, attempts: string): void {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new AppError('disk_full', `There is no space left for ${dataDir}.`, { hint: 'Make room, or use a folder on another disk (--data-dir).', cause: error });
+      throw new AppError('disk_full', `There is no space left for ${dataDir}.`, {
+        hint: 'Make room, or use a folder on another disk (--data-dir).',
+        cause: error,
+      });
     }
-    throw new AppError('data_dir_readonly', `${dataDir} cannot be made or written: ${error instanceof Error ? error.message : String(error)}.`, {
-      hint: 'Give it to this user, or use another folder (--data-dir or AIDEATOR_DATA_DIR).',
-      cause: error,
-    });
+    throw new AppError(
+      'data_dir_readonly',
+      `${dataDir} cannot be made or written: ${error instanceof Error ? error.message : String(error)}.`,
+      {
+        hint: 'Give it to this user, or use another folder (--data-dir or AIDEATOR_DATA_DIR).',
+        cause: error,
+      },
+    );
   }
 }
 
@@ -190,7 +205,9 @@ function providersOf(config: Config): Record<string, ProviderConfig> {
     Object.entries(config.providers).map(([name, entry]) => {
       const found = config.keys[name] ?? { key: null, from: null };
       if (entry.kind !== 'scripted' && entry.base_url === undefined) {
-        throw new AppError('invalid_config', `providers.${name} has no base_url.`, { hint: 'Add `base_url: http://…`; for kind openai it usually ends in /v1.' });
+        throw new AppError('invalid_config', `providers.${name} has no base_url.`, {
+          hint: 'Add `base_url: http://…`; for kind openai it usually ends in /v1.',
+        });
       }
       return [
         name,
@@ -210,7 +227,10 @@ function scriptsOf(config: Config) {
   return Object.fromEntries(
     Object.entries(config.providers).flatMap(([name, entry]) => {
       if (entry.kind !== 'scripted') return [];
-      if (entry.script === undefined) throw new AppError('invalid_config', `providers.${name} is scripted but names no script.`, { hint: 'Add `script: <file>`.' });
+      if (entry.script === undefined)
+        throw new AppError('invalid_config', `providers.${name} is scripted but names no script.`, {
+          hint: 'Add `script: <file>`.',
+        });
       return [[name, loadScript(entry.script)]];
     }),
   );

@@ -25,10 +25,18 @@ function refusal(run: () => unknown): AppError {
 describe('loadConfig', () => {
   it('lays defaults < file < environment < flags over each other and says where each value is from', () => {
     const file = 'port: 1\nhost: 127.0.0.2\nlog_level: warn\n';
-    const { config, origins } = load({ file, env: { AIDEATOR_PORT: '2', AIDEATOR_LOG_LEVEL: 'error' }, flags: { port: 3, url: undefined } });
+    const { config, origins } = load({
+      file,
+      env: { AIDEATOR_PORT: '2', AIDEATOR_LOG_LEVEL: 'error' },
+      flags: { port: 3, url: undefined },
+    });
     expect([config.host, config.port, config.log_level, config.max_parallel]).toEqual(['127.0.0.2', 3, 'error', 8]);
     expect(origins['host']).toMatch(/^file .*config\.yaml$/);
-    expect([origins['port'], origins['log_level'], origins['max_parallel']]).toEqual(['flag', 'environment AIDEATOR_LOG_LEVEL', 'default']);
+    expect([origins['port'], origins['log_level'], origins['max_parallel']]).toEqual([
+      'flag',
+      'environment AIDEATOR_LOG_LEVEL',
+      'default',
+    ]);
   });
 
   it('refuses an unknown environment name and suggests the near one', () => {
@@ -40,15 +48,23 @@ describe('loadConfig', () => {
 
   it('refuses an unknown name in the file, at the top and below, and says where', () => {
     expect(refusal(() => load({ file: 'prot: 1\n' })).message).toMatch(/prot is not a setting .*Did you mean port\?/);
-    expect(refusal(() => load({ file: 'limits: { timeout: 3 }\n' })).message).toContain('limits.timeout is not a setting');
+    expect(refusal(() => load({ file: 'limits: { timeout: 3 }\n' })).message).toContain(
+      'limits.timeout is not a setting',
+    );
   });
 
   it('names setting, reason and origin of a wrong value', () => {
-    expect(refusal(() => load({ env: { AIDEATOR_PORT: 'eighty' } })).message).toMatch(/^port: .*environment AIDEATOR_PORT/);
-    expect(refusal(() => load({ env: { AIDEATOR_LIMITS_TIMEOUT_SECONDS: 'x' } })).message).toContain('limits.timeout_seconds');
+    expect(refusal(() => load({ env: { AIDEATOR_PORT: 'eighty' } })).message).toMatch(
+      /^port: .*environment AIDEATOR_PORT/,
+    );
+    expect(refusal(() => load({ env: { AIDEATOR_LIMITS_TIMEOUT_SECONDS: 'x' } })).message).toContain(
+      'limits.timeout_seconds',
+    );
     expect(refusal(() => load({ file: ': : :\n  - [' })).message).toContain('is not YAML');
     expect(refusal(() => load({ file: '- a\n' })).message).toContain('must hold settings');
-    expect(refusal(() => loadConfig({ env: { HOME: '/', AIDEATOR_CONFIG: '/nowhere/x.yaml' }, cwd: '/' })).message).toContain('/nowhere/x.yaml');
+    expect(
+      refusal(() => loadConfig({ env: { HOME: '/', AIDEATOR_CONFIG: '/nowhere/x.yaml' }, cwd: '/' })).message,
+    ).toContain('/nowhere/x.yaml');
   });
 
   it('reads limits from the environment, beside those of the file', () => {
@@ -61,7 +77,10 @@ describe('loadConfig', () => {
     mkdirSync(join(home, 'secrets'));
     writeFileSync(join(home, 'secrets', 'k'), 'from-file\n');
     const file = join(home, 'c.yaml');
-    writeFileSync(file, 'providers:\n  local: { kind: openai, base_url: "http://127.0.0.1:1/v1", key_file: secrets/k }\n  anthropic: { kind: anthropic, key_env: MY_KEY }\n  open: { kind: openai, base_url: "http://127.0.0.1:1/v1" }\n');
+    writeFileSync(
+      file,
+      'providers:\n  local: { kind: openai, base_url: "http://127.0.0.1:1/v1", key_file: secrets/k }\n  anthropic: { kind: anthropic, key_env: MY_KEY }\n  open: { kind: openai, base_url: "http://127.0.0.1:1/v1" }\n',
+    );
     const { config } = loadConfig({ env: { HOME: home, MY_KEY: 'k1' }, cwd: home, file });
     expect(config.keys['local']).toEqual({ key: 'from-file', from: `file ${join(home, 'secrets', 'k')}` });
     expect(config.keys['anthropic']).toEqual({ key: 'k1', from: 'environment MY_KEY' });
@@ -69,12 +88,16 @@ describe('loadConfig', () => {
     expect(config.keys['open']).toEqual({ key: null, from: null });
     expect(config.providers['anthropic']?.base_url).toBe('https://api.anthropic.com');
     writeFileSync(file, 'providers:\n  local: { kind: openai, key_file: nothing }\n');
-    expect(refusal(() => loadConfig({ env: { HOME: home }, cwd: home, file })).message).toContain('providers.local.key_file');
+    expect(refusal(() => loadConfig({ env: { HOME: home }, cwd: home, file })).message).toContain(
+      'providers.local.key_file',
+    );
   });
 
   it('puts the data directory under the user’s own data home', () => {
     expect(loadConfig({ env: { HOME: '/home/x' }, cwd: '/' }).config.data_dir).toBe('/home/x/.local/share/aideator');
-    expect(loadConfig({ env: { HOME: '/home/x', XDG_DATA_HOME: '/data' }, cwd: '/' }).config.data_dir).toBe('/data/aideator');
+    expect(loadConfig({ env: { HOME: '/home/x', XDG_DATA_HOME: '/data' }, cwd: '/' }).config.data_dir).toBe(
+      '/data/aideator',
+    );
     expect(loadConfig({ env: { HOME: '/home/x' }, cwd: '/w', flags: { data_dir: 'd' } }).config.data_dir).toBe('/w/d');
   });
 });

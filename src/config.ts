@@ -12,8 +12,13 @@ import { AppError } from './errors.ts';
  */
 
 const provider = z.strictObject({
-  kind: z.enum(['anthropic', 'openai', 'scripted']).meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
-  base_url: z.url({ protocol: /^https?$/ }).optional().meta({ description: 'Without a trailing slash; for openai it usually ends in /v1.' }),
+  kind: z
+    .enum(['anthropic', 'openai', 'scripted'])
+    .meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
+  base_url: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .meta({ description: 'Without a trailing slash; for openai it usually ends in /v1.' }),
   key_env: z.string().min(1).optional().meta({ description: 'Name of the environment variable that holds the key.' }),
   key_file: z.string().min(1).optional().meta({ description: 'File that holds the key.' }),
   key_needed: z.boolean().optional(),
@@ -23,27 +28,72 @@ const provider = z.strictObject({
 const agentEntry = z.strictObject({
   description: z.string().default(''),
   command: z.array(z.string()).min(1).meta({ description: 'The ACP command: program and arguments; no shell.' }),
-  env: z.record(z.string(), z.string()).default({}).meta({ description: '{base_url}, {model} and {home} are replaced.' }),
+  env: z
+    .record(z.string(), z.string())
+    .default({})
+    .meta({ description: '{base_url}, {model} and {home} are replaced.' }),
   mode: z.string().nullable().default(null).meta({ description: 'ACP session mode to set.' }),
 });
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, dots, dashes; at most 63');
 
 export const configSchema = z.strictObject({
-  host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on. Beyond loopback an API key is needed.' }),
-  port: z.coerce.number().int().min(0).max(65_535).default(8000).meta({ description: 'Port to listen on; 0 = any free one.' }),
-  allowed_hosts: z.array(z.string()).default([]).meta({ description: 'More Host names under which the loopback server answers.' }),
-  url: z.url({ protocol: /^https?$/ }).nullable().default(null).meta({ description: 'The server the CLI talks to; none = the one of the data directory, started when needed.' }),
+  host: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .meta({ description: 'Address to listen on. Beyond loopback an API key is needed.' }),
+  port: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(8000)
+    .meta({ description: 'Port to listen on; 0 = any free one.' }),
+  allowed_hosts: z
+    .array(z.string())
+    .default([])
+    .meta({ description: 'More Host names under which the loopback server answers.' }),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .nullable()
+    .default(null)
+    .meta({ description: 'The server the CLI talks to; none = the one of the data directory, started when needed.' }),
   api_key: z.string().nullable().default(null).meta({ description: 'The key the CLI presents.' }),
   data_dir: z.string().min(1).default('').meta({ description: 'Database, mirrors, attempts.' }),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   runtime: z.enum(['local']).default('local'),
-  synchronous: z.enum(['normal', 'full']).default('normal').meta({ description: 'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.' }),
-  max_parallel: z.coerce.number().int().min(1).max(1000).default(8).meta({ description: 'Attempts at once, all runs together.' }),
+  synchronous: z
+    .enum(['normal', 'full'])
+    .default('normal')
+    .meta({
+      description:
+        'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.',
+    }),
+  max_parallel: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(8)
+    .meta({ description: 'Attempts at once, all runs together.' }),
   default_agent: name.default('builtin'),
-  default_model: z.string().min(1).nullable().default(null).meta({ description: '<provider>/<model>; none = chosen from the keys that are there.' }),
-  prices: z.string().nullable().default(null).meta({ description: 'A price table of your own (JSON), laid over the built-in one.' }),
-  keep_workspaces: z.stringbool().or(z.boolean()).default(false).meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
+  default_model: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .meta({ description: '<provider>/<model>; none = chosen from the keys that are there.' }),
+  prices: z
+    .string()
+    .nullable()
+    .default(null)
+    .meta({ description: 'A price table of your own (JSON), laid over the built-in one.' }),
+  keep_workspaces: z
+    .stringbool()
+    .or(z.boolean())
+    .default(false)
+    .meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
   limits: limits.partial().default({}),
   providers: z.record(name, provider).default({}),
   agents: z.record(name, agentEntry).default({}),
@@ -66,7 +116,16 @@ const wellKnownProviders = {
 } as const;
 
 /** Names under AIDEATOR_ that are not settings: they are set by us for our own child processes. */
-const NOT_SETTINGS = new Set(['AIDEATOR_CONFIG', 'AIDEATOR_ATTEMPT', 'AIDEATOR_BASE_URL', 'AIDEATOR_MODEL', 'AIDEATOR_DIALECT', 'AIDEATOR_MAX_STEPS', 'AIDEATOR_THINKING', 'AIDEATOR_CONTEXT_TOKENS']);
+const NOT_SETTINGS = new Set([
+  'AIDEATOR_CONFIG',
+  'AIDEATOR_ATTEMPT',
+  'AIDEATOR_BASE_URL',
+  'AIDEATOR_MODEL',
+  'AIDEATOR_DIALECT',
+  'AIDEATOR_MAX_STEPS',
+  'AIDEATOR_THINKING',
+  'AIDEATOR_CONTEXT_TOKENS',
+]);
 
 const environmentSettings: Record<string, readonly [string] | readonly ['limits', string]> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
@@ -132,10 +191,17 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
   for (const [key, entry] of Object.entries(settings.providers)) {
     providers[key] = key in wellKnownProviders ? { ...providers[key], ...entry } : entry;
   }
-  return { config: Object.freeze({ ...settings, providers, keys: readKeys(providers, env, cwd), env: { ...env } }), origins };
+  return {
+    config: Object.freeze({ ...settings, providers, keys: readKeys(providers, env, cwd), env: { ...env } }),
+    origins,
+  };
 }
 
-function readKeys(providers: Config['providers'], env: Record<string, string | undefined>, cwd: string): Config['keys'] {
+function readKeys(
+  providers: Config['providers'],
+  env: Record<string, string | undefined>,
+  cwd: string,
+): Config['keys'] {
   const keys: Record<string, { key: string | null; from: string | null }> = {};
   for (const [providerName, entry] of Object.entries(providers)) {
     if (entry.key_file !== undefined) {
@@ -144,7 +210,10 @@ function readKeys(providers: Config['providers'], env: Record<string, string | u
       try {
         key = readFileSync(path, 'utf8').trim();
       } catch (error) {
-        throw new AppError('invalid_config', `providers.${providerName}.key_file: ${path} cannot be read.`, { hint: 'Name a file that holds the key alone.', cause: error });
+        throw new AppError('invalid_config', `providers.${providerName}.key_file: ${path} cannot be read.`, {
+          hint: 'Name a file that holds the key alone.',
+          cause: error,
+        });
       }
       keys[providerName] = { key: key === '' ? null : key, from: `file ${path}` };
     } else if (entry.key_env !== undefined) {
@@ -157,22 +226,45 @@ function readKeys(providers: Config['providers'], env: Record<string, string | u
   return keys;
 }
 
-function readConfigFile(named: string | undefined, env: Record<string, string | undefined>, cwd: string): { path: string; values: Record<string, unknown> } | null {
-  const path = named === undefined ? join(env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config'), 'aideator', 'config.yaml') : resolve(cwd, named);
+function readConfigFile(
+  named: string | undefined,
+  env: Record<string, string | undefined>,
+  cwd: string,
+): { path: string; values: Record<string, unknown> } | null {
+  const path =
+    named === undefined
+      ? join(env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config'), 'aideator', 'config.yaml')
+      : resolve(cwd, named);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (named === undefined && error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
-    throw new AppError('invalid_config', `The configuration file ${path} cannot be read.`, { hint: 'Name one that exists with --config or AIDEATOR_CONFIG.', cause: error });
+    if (
+      named === undefined &&
+      error instanceof Error &&
+      'code' in error &&
+      (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    )
+      return null;
+    throw new AppError('invalid_config', `The configuration file ${path} cannot be read.`, {
+      hint: 'Name one that exists with --config or AIDEATOR_CONFIG.',
+      cause: error,
+    });
   }
   let values: unknown;
   try {
     values = parseYaml(text) ?? {};
   } catch (error) {
-    throw new AppError('invalid_config', `${path} is not YAML: ${error instanceof Error ? error.message : String(error)}`, { hint: 'Mend the line it names.', cause: error });
+    throw new AppError(
+      'invalid_config',
+      `${path} is not YAML: ${error instanceof Error ? error.message : String(error)}`,
+      { hint: 'Mend the line it names.', cause: error },
+    );
   }
-  if (!isRecord(values)) throw new AppError('invalid_config', `${path} must hold settings as \`name: value\` lines.`, { hint: '`aideator config` lists all settings.' });
+  if (!isRecord(values))
+    throw new AppError('invalid_config', `${path} must hold settings as \`name: value\` lines.`, {
+      hint: '`aideator config` lists all settings.',
+    });
   return { path, values };
 }
 
@@ -187,14 +279,17 @@ function invalid(error: z.ZodError, origins: Origins): AppError {
     }
     return `${path}: ${issue.message}${from === undefined || from === 'default' ? '' : ` (from ${from})`}`;
   });
-  return new AppError('invalid_config', lines.join('\n'), { hint: '`aideator config` prints every setting, its value and where it is from.', cause: error });
+  return new AppError('invalid_config', lines.join('\n'), {
+    hint: '`aideator config` prints every setting, its value and where it is from.',
+    cause: error,
+  });
 }
 
 function suggest(wrong: string, known: readonly string[]): string {
   const near = known
     .map((candidate) => ({ candidate, distance: editDistance(wrong, candidate) }))
     .filter(({ distance }) => distance <= 3)
-    .sort((a, b) => a.distance - b.distance)[0];
+    .toSorted((a, b) => a.distance - b.distance)[0];
   return near === undefined ? '' : `Did you mean ${near.candidate}? `;
 }
 
@@ -213,7 +308,9 @@ function editDistance(a: string, b: string): number {
 
 function defaultDataDir(env: Record<string, string | undefined>): string {
   const base = env['XDG_DATA_HOME'];
-  return base !== undefined && isAbsolute(base) ? join(base, 'aideator') : join(homeOf(env), '.local', 'share', 'aideator');
+  return base !== undefined && isAbsolute(base)
+    ? join(base, 'aideator')
+    : join(homeOf(env), '.local', 'share', 'aideator');
 }
 
 function homeOf(env: Record<string, string | undefined>): string {

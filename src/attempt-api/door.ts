@@ -61,7 +61,11 @@ export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): P
   };
 }
 
-async function handle<Holder extends Caller>(request: IncomingMessage, response: ServerResponse, deps: DoorDeps<Holder>): Promise<void> {
+async function handle<Holder extends Caller>(
+  request: IncomingMessage,
+  response: ServerResponse,
+  deps: DoorDeps<Holder>,
+): Promise<void> {
   const caller = deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
   if (caller === undefined) {
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');
@@ -94,7 +98,9 @@ function socketPath(dataDir: string): string {
   const facts = lstatSync(folder);
   // Somebody else could have made the folder first, to listen in our place.
   if (!facts.isDirectory() || facts.uid !== process.getuid?.() || (facts.mode & 0o077) !== 0) {
-    throw new AppError('data_dir_readonly', `${folder} exists and is not a private folder of this user.`, { hint: 'Remove it, or use a data directory with a shorter path (--data-dir).' });
+    throw new AppError('data_dir_readonly', `${folder} exists and is not a private folder of this user.`, {
+      hint: 'Remove it, or use a data directory with a shorter path (--data-dir).',
+    });
   }
   const path = join(folder, 'door.sock');
   if (existsSync(path)) rmSync(path);

@@ -39,7 +39,10 @@ export const variationRequest = z.strictObject({
   agent: name.optional(),
   model: name.optional().meta({ description: '`<provider>/<model>`, e.g. anthropic/claude-sonnet-4-5' }),
   strategy: name.optional(),
-  dialect: z.enum(['anthropic', 'openai']).optional().meta({ description: 'Protocol of the built-in agent; follows from the provider when left out.' }),
+  dialect: z
+    .enum(['anthropic', 'openai'])
+    .optional()
+    .meta({ description: 'Protocol of the built-in agent; follows from the provider when left out.' }),
   limits: limits.partial().optional(),
 });
 export type VariationRequest = z.infer<typeof variationRequest>;
@@ -54,10 +57,23 @@ export const submitRequest = z
       .default(3)
       .meta({ description: `How many (1 to ${MAX_VARIATIONS}), or each one.` }),
     agent: name.optional(),
-    models: z.array(name).max(MAX_VARIATIONS).optional().meta({ description: 'With a number of variations: taken in turn.' }),
-    strategies: z.array(name).max(MAX_VARIATIONS).optional().meta({ description: 'With a number of variations: taken in turn.' }),
+    models: z
+      .array(name)
+      .max(MAX_VARIATIONS)
+      .optional()
+      .meta({ description: 'With a number of variations: taken in turn.' }),
+    strategies: z
+      .array(name)
+      .max(MAX_VARIATIONS)
+      .optional()
+      .meta({ description: 'With a number of variations: taken in turn.' }),
     max_parallel: z.int().min(1).max(MAX_VARIATIONS).optional(),
-    retries: z.int().min(0).max(5).default(0).meta({ description: 'How often a failed variation is tried again by itself.' }),
+    retries: z
+      .int()
+      .min(0)
+      .max(5)
+      .default(0)
+      .meta({ description: 'How often a failed variation is tried again by itself.' }),
     limits: limits.partial().optional(),
   })
   .meta({ id: 'SubmitRequest' });
@@ -94,7 +110,11 @@ export const attemptView = z
     /** Whether every event up to the recorder's last word is stored and its hash fits; null while it runs. */
     log_complete: z.boolean().nullable(),
     gaps: z.array(gap),
-    isolation: z.string().meta({ description: 'What kept it apart, in words, e.g. `process: the rights of the user who runs the server`.' }),
+    isolation: z
+      .string()
+      .meta({
+        description: 'What kept it apart, in words, e.g. `process: the rights of the user who runs the server`.',
+      }),
   })
   .meta({ id: 'Attempt' });
 export type AttemptView = z.infer<typeof attemptView>;
@@ -130,12 +150,26 @@ export const choice = z
     winning_variation_id: z.int(),
     reason: z.string().nullable(),
     chosen_at: z.string(),
-    shipped: z.array(z.object({ kind: z.enum(['patch', 'branch', 'apply']), target: z.string(), commit: z.string().nullable(), at: z.string() })),
+    shipped: z.array(
+      z.object({
+        kind: z.enum(['patch', 'branch', 'apply']),
+        target: z.string(),
+        commit: z.string().nullable(),
+        at: z.string(),
+      }),
+    ),
   })
   .meta({ id: 'Choice' });
 export type Choice = z.infer<typeof choice>;
 
-const counts = z.object({ total: z.int(), queued: z.int(), running: z.int(), succeeded: z.int(), failed: z.int(), cancelled: z.int() });
+const counts = z.object({
+  total: z.int(),
+  queued: z.int(),
+  running: z.int(),
+  succeeded: z.int(),
+  failed: z.int(),
+  cancelled: z.int(),
+});
 
 export const runSummary = z
   .object({
@@ -168,11 +202,20 @@ export const run = runSummary
 export type Run = z.infer<typeof run>;
 
 export const submitted = z
-  .object({ run_id: z.string(), status: runStatus, stream_url: z.string(), status_url: z.string(), base: z.string(), jobs: z.array(z.string()).optional() })
+  .object({
+    run_id: z.string(),
+    status: runStatus,
+    stream_url: z.string(),
+    status_url: z.string(),
+    base: z.string(),
+    jobs: z.array(z.string()).optional(),
+  })
   .meta({ id: 'Submitted' });
 export type Submitted = z.infer<typeof submitted>;
 
-export const runPage = z.object({ runs: z.array(runSummary), next_cursor: z.string().nullable() }).meta({ id: 'RunPage' });
+export const runPage = z
+  .object({ runs: z.array(runSummary), next_cursor: z.string().nullable() })
+  .meta({ id: 'RunPage' });
 export type RunPage = z.infer<typeof runPage>;
 
 export const runStatusView = z
@@ -181,7 +224,14 @@ export const runStatusView = z
     status: runStatus,
     summary: z.string(),
     counts,
-    variations: z.array(z.object({ variation_id: z.int(), status: variationStatus, end_reason: endReason.nullable(), message: z.string().nullable() })),
+    variations: z.array(
+      z.object({
+        variation_id: z.int(),
+        status: variationStatus,
+        end_reason: endReason.nullable(),
+        message: z.string().nullable(),
+      }),
+    ),
   })
   .meta({ id: 'RunStatus' });
 export type RunStatusView = z.infer<typeof runStatusView>;
@@ -251,10 +301,16 @@ export type SelectRequest = z.infer<typeof selectRequest>;
 
 export const shipRequest = z
   .strictObject({
-    kind: z.enum(['branch', 'apply']).meta({ description: 'branch: a new branch with one commit; apply: onto the work tree of a local repository.' }),
+    kind: z
+      .enum(['branch', 'apply'])
+      .meta({ description: 'branch: a new branch with one commit; apply: onto the work tree of a local repository.' }),
     /** Default: aideator/<run>-<variation>. */
     branch: z.string().min(1).max(200).optional(),
-    message: z.string().max(10_000).optional().meta({ description: 'Commit message; made from prompt and run when left out.' }),
+    message: z
+      .string()
+      .max(10_000)
+      .optional()
+      .meta({ description: 'Commit message; made from prompt and run when left out.' }),
     /** Default: the chosen one. */
     variation_id: z.int().min(0).optional(),
     /** Move an existing branch. */
@@ -278,12 +334,22 @@ export type Shipped = z.infer<typeof shipped>;
 
 export const KEY_SCOPES = ['read', 'run', 'admin'] as const;
 export const keyView = z
-  .object({ id: z.string(), name: z.string(), scope: z.enum(KEY_SCOPES), created_at: z.string(), last_used_at: z.string().nullable() })
+  .object({
+    id: z.string(),
+    name: z.string(),
+    scope: z.enum(KEY_SCOPES),
+    created_at: z.string(),
+    last_used_at: z.string().nullable(),
+  })
   .meta({ id: 'ApiKey' });
 export type KeyView = z.infer<typeof keyView>;
 export const keyList = z.object({ keys: z.array(keyView) }).meta({ id: 'ApiKeyList' });
-export const createKey = z.strictObject({ name: z.string().min(1).max(100), scope: z.enum(KEY_SCOPES) }).meta({ id: 'CreateApiKey' });
-export const createdKey = keyView.extend({ key: z.string().meta({ description: 'Shown once; only its hash is stored.' }) }).meta({ id: 'CreatedApiKey' });
+export const createKey = z
+  .strictObject({ name: z.string().min(1).max(100), scope: z.enum(KEY_SCOPES) })
+  .meta({ id: 'CreateApiKey' });
+export const createdKey = keyView
+  .extend({ key: z.string().meta({ description: 'Shown once; only its hash is stored.' }) })
+  .meta({ id: 'CreatedApiKey' });
 export type CreatedKey = z.infer<typeof createdKey>;
 
 export const info = z
@@ -295,7 +361,15 @@ export const info = z
     data_dir: z.string(),
     agents: z.array(z.object({ name: z.string(), description: z.string() })),
     strategies: z.array(z.object({ name: z.string(), instruction: z.string() })),
-    providers: z.array(z.object({ name: z.string(), kind: z.string(), base_url: z.string(), key: z.enum(['present', 'missing', 'not_needed']), key_from: z.string().nullable() })),
+    providers: z.array(
+      z.object({
+        name: z.string(),
+        kind: z.string(),
+        base_url: z.string(),
+        key: z.enum(['present', 'missing', 'not_needed']),
+        key_from: z.string().nullable(),
+      }),
+    ),
     default_model: z.string().nullable(),
     limits,
     max_parallel: z.int(),

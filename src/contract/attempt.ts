@@ -82,6 +82,10 @@ export const eof = z.object({
   /** The agent process's exit, where it ended by itself. */
   exit: z.object({ code: z.int().nullable(), signal: z.string().nullable() }).nullable(),
   /** Milliseconds from the recorder's start: workspace ready, first message from the agent, end. null = never came. */
-  timings: z.object({ workspace_ms: z.number().nullable(), first_message_ms: z.number().nullable(), total_ms: z.number() }),
+  timings: z.object({
+    workspace_ms: z.number().nullable(),
+    first_message_ms: z.number().nullable(),
+    total_ms: z.number(),
+  }),
 });
 export type Eof = z.infer<typeof eof>;

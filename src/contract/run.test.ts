@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { frameOf, parseFrame } from './event.ts';
 import { newRunId, now, RUN_ID } from './ids.ts';
-import { ATTEMPT_STATUSES, defaultLimits, deriveRunStatus, isTerminal, limits, mayMove, RUN_STATUSES, VARIATION_STATUSES } from './run.ts';
+import {
+  ATTEMPT_STATUSES,
+  defaultLimits,
+  deriveRunStatus,
+  isTerminal,
+  limits,
+  mayMove,
+  RUN_STATUSES,
+  VARIATION_STATUSES,
+} from './run.ts';
 
 describe('a run’s status', () => {
   it.each([

@@ -7,12 +7,28 @@ export type RunStatus = (typeof RUN_STATUSES)[number];
 export const runStatus = z.enum(RUN_STATUSES);
 
 /** queued -> starting -> running -> finishing (its result is being taken) -> one of the three ends. */
-export const VARIATION_STATUSES = ['queued', 'starting', 'running', 'finishing', 'succeeded', 'failed', 'cancelled'] as const;
+export const VARIATION_STATUSES = [
+  'queued',
+  'starting',
+  'running',
+  'finishing',
+  'succeeded',
+  'failed',
+  'cancelled',
+] as const;
 export type VariationStatus = (typeof VARIATION_STATUSES)[number];
 export const variationStatus = z.enum(VARIATION_STATUSES);
 
 /** An attempt has its variation's states, without the queue; `lost` = nobody can say how it ended (its variation fails). */
-export const ATTEMPT_STATUSES = ['starting', 'running', 'finishing', 'succeeded', 'failed', 'cancelled', 'lost'] as const;
+export const ATTEMPT_STATUSES = [
+  'starting',
+  'running',
+  'finishing',
+  'succeeded',
+  'failed',
+  'cancelled',
+  'lost',
+] as const;
 export type AttemptStatus = (typeof ATTEMPT_STATUSES)[number];
 export const attemptStatus = z.enum(ATTEMPT_STATUSES);
 
@@ -89,11 +105,27 @@ export function deriveRunStatus(variations: readonly VariationStatus[], cancelRe
 /** The limits of one variation. Times in seconds, sizes in bytes. */
 export const limits = z.strictObject({
   timeout_seconds: z.int().min(1).max(86_400).meta({ description: 'Seconds one attempt may take.' }),
-  run_timeout_seconds: z.int().min(1).max(604_800).meta({ description: 'Seconds the whole run may take, its time in the queue included.' }),
-  start_timeout_seconds: z.int().min(1).max(3600).meta({ description: 'Seconds until the agent must have answered ACP initialize.' }),
+  run_timeout_seconds: z
+    .int()
+    .min(1)
+    .max(604_800)
+    .meta({ description: 'Seconds the whole run may take, its time in the queue included.' }),
+  start_timeout_seconds: z
+    .int()
+    .min(1)
+    .max(3600)
+    .meta({ description: 'Seconds until the agent must have answered ACP initialize.' }),
   silence_seconds: z.int().min(1).max(86_400).meta({ description: 'Seconds without any message from the agent.' }),
-  max_output_bytes: z.int().min(1024).max(2 ** 32).meta({ description: 'Bytes the agent may print in all.' }),
-  max_disk_bytes: z.int().min(65_536).max(2 ** 40).meta({ description: 'Bytes its workspace, HOME and TMPDIR may hold.' }),
+  max_output_bytes: z
+    .int()
+    .min(1024)
+    .max(2 ** 32)
+    .meta({ description: 'Bytes the agent may print in all.' }),
+  max_disk_bytes: z
+    .int()
+    .min(65_536)
+    .max(2 ** 40)
+    .meta({ description: 'Bytes its workspace, HOME and TMPDIR may hold.' }),
   max_steps: z.int().min(1).max(10_000).meta({ description: 'Model calls of the built-in agent.' }),
 });
 export type Limits = z.infer<typeof limits>;

@@ -12,15 +12,26 @@ import { resultOf } from './views.ts';
  * Records which variation a person picked: any that has a patch, at any time, also while others still run.
  * Errors: run_not_found, variation_not_found, not_finished, nothing_to_ship, already_chosen.
  */
-export async function chooseVariation(context: Context, conductor: Conductor, runId: string, request: SelectRequest): Promise<void> {
+export async function chooseVariation(
+  context: Context,
+  conductor: Conductor,
+  runId: string,
+  request: SelectRequest,
+): Promise<void> {
   const run = await findRun(context.store, runId);
   const index = request.winning_variation_id;
   const variation = await findVariation(context.store, run, index);
   if (!isTerminal(variation.status)) {
-    throw new AppError('not_finished', `Variation ${index} is still ${variation.status}.`, { hint: 'Wait for its end, or choose one that has ended.' });
+    throw new AppError('not_finished', `Variation ${index} is still ${variation.status}.`, {
+      hint: 'Wait for its end, or choose one that has ended.',
+    });
   }
   if ((resultOf(variation)?.patch_bytes ?? 0) === 0) {
-    throw new AppError('nothing_to_ship', `Variation ${index} left no change (${variation.end_reason ?? variation.status}).`, { hint: `\`aideator compare ${runId}\` shows which have one.` });
+    throw new AppError(
+      'nothing_to_ship',
+      `Variation ${index} left no change (${variation.end_reason ?? variation.status}).`,
+      { hint: `\`aideator compare ${runId}\` shows which have one.` },
+    );
   }
   const { db } = context.store;
   await context.store.write({
@@ -28,7 +39,9 @@ export async function chooseVariation(context: Context, conductor: Conductor, ru
       const [made] = tx.all(db.selectFrom('choices').selectAll().where('run', '=', run.no));
       if (made?.variation === index && (request.reason === undefined || request.reason === made.reason)) return;
       if (made !== undefined && made.variation !== index && !request.force) {
-        throw new AppError('already_chosen', `Variation ${made.variation} was chosen already.`, { hint: 'Repeat it with `force` (--force) to change the choice.' });
+        throw new AppError('already_chosen', `Variation ${made.variation} was chosen already.`, {
+          hint: 'Repeat it with `force` (--force) to change the choice.',
+        });
       }
       const at = now();
       const choice = { variation: index, reason: request.reason ?? null, chosen_at: at };

@@ -7,7 +7,17 @@ import { endingOf, isWorthRetrying } from './finish.ts';
 import { summaryOf } from './moves.ts';
 import { addUsage, type RunRows } from './views.ts';
 
-const file = (path: string, more: Partial<FileChange> = {}): FileChange => ({ path, status: 'modified', additions: 1, deletions: 0, binary: false, old_mode: '100644', new_mode: '100644', test: false, ...more });
+const file = (path: string, more: Partial<FileChange> = {}): FileChange => ({
+  path,
+  status: 'modified',
+  additions: 1,
+  deletions: 0,
+  binary: false,
+  old_mode: '100644',
+  new_mode: '100644',
+  test: false,
+  ...more,
+});
 
 const at = '2026-01-01T00:00:00.000Z';
 
@@ -47,7 +57,10 @@ function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
       ended_at: '2026-01-01T00:00:02.500Z',
       stop_reason: null,
       retries_left: 0,
-      result: result === null ? null : JSON.stringify({ tree: `t${idx}`, additions: 1, deletions: 2, files: [], not_carried: [], ...result }),
+      result:
+        result === null
+          ? null
+          : JSON.stringify({ tree: `t${idx}`, additions: 1, deletions: 2, files: [], not_carried: [], ...result }),
     })),
     attempts: [],
     usage: new Map(),
@@ -58,7 +71,15 @@ function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
 
 describe('compareRun', () => {
   it('says which files all, some and one of the variations with changes touched; a rename touches both ends', () => {
-    const { files } = compareRun(rowsOf([{ files: [file('a'), file('b')] }, { files: [file('a'), file('b'), file('c')] }, { files: [file('a'), file('d', { status: 'renamed', old_path: 'c2' })] }, null, { files: [] }]));
+    const { files } = compareRun(
+      rowsOf([
+        { files: [file('a'), file('b')] },
+        { files: [file('a'), file('b'), file('c')] },
+        { files: [file('a'), file('d', { status: 'renamed', old_path: 'c2' })] },
+        null,
+        { files: [] },
+      ]),
+    );
     expect(files).toEqual({
       all: ['a'],
       some: [{ path: 'b', variations: [0, 1] }],
@@ -71,21 +92,45 @@ describe('compareRun', () => {
   });
 
   it('names variation 0 like any other when its answer is the same as another’s', () => {
-    const { variations } = compareRun(rowsOf([{ tree: 'x', files: [file('a', { test: true })] }, { tree: 'x', files: [file('a')] }, { tree: 'y', files: [file('a')] }]));
+    const { variations } = compareRun(
+      rowsOf([
+        { tree: 'x', files: [file('a', { test: true })] },
+        { tree: 'x', files: [file('a')] },
+        { tree: 'y', files: [file('a')] },
+      ]),
+    );
     expect(variations.map((each) => each.same_as)).toEqual([[1], [0], []]);
     expect(variations.map((each) => each.tests_touched)).toEqual([1, 0, 0]);
     expect(variations[0]?.running_ms).toBe(2500);
   });
 
   it('says null, not nothing, of a variation without a result', () => {
-    expect(compareRun(rowsOf([null])).variations[0]).toMatchObject({ files: null, additions: null, tests_touched: null, log_complete: null });
+    expect(compareRun(rowsOf([null])).variations[0]).toMatchObject({
+      files: null,
+      additions: null,
+      tests_touched: null,
+      log_complete: null,
+    });
   });
 });
 
 describe('usage', () => {
-  const used = (cost: number | null): Usage => ({ calls: 1, input_tokens: 2, output_tokens: 3, cache_read_tokens: null, cache_write_tokens: 0, cost_microdollars: cost });
+  const used = (cost: number | null): Usage => ({
+    calls: 1,
+    input_tokens: 2,
+    output_tokens: 3,
+    cache_read_tokens: null,
+    cache_write_tokens: 0,
+    cost_microdollars: cost,
+  });
   it('is unknown as soon as a part is, and never a made-up 0', () => {
-    expect(addUsage([used(5), used(6)])).toMatchObject({ calls: 2, input_tokens: 4, cost_microdollars: 11, cache_read_tokens: null, cache_write_tokens: 0 });
+    expect(addUsage([used(5), used(6)])).toMatchObject({
+      calls: 2,
+      input_tokens: 4,
+      cost_microdollars: 11,
+      cache_read_tokens: null,
+      cache_write_tokens: 0,
+    });
     expect(addUsage([used(5), used(null)]).cost_microdollars).toBeNull();
     expect(addUsage([])).toMatchObject({ calls: 0, cost_microdollars: null });
   });
@@ -100,7 +145,15 @@ describe('endings', () => {
   });
 
   it('never repeats what only costs money', () => {
-    expect(END_REASONS.filter((reason) => !isWorthRetrying(reason))).toEqual(['end_turn', 'refusal', 'run_timeout', 'agent_missing', 'provider_auth', 'cancelled', 'superseded']);
+    expect(END_REASONS.filter((reason) => !isWorthRetrying(reason))).toEqual([
+      'end_turn',
+      'refusal',
+      'run_timeout',
+      'agent_missing',
+      'provider_auth',
+      'cancelled',
+      'superseded',
+    ]);
   });
 
   it('says how many in a partial success', () => {

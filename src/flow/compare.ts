@@ -25,7 +25,12 @@ export function compareRun(rows: RunRows): Comparison {
       usage: rows.usage.get(row.idx) ?? noUsage,
       running_ms: runningMs(row),
       log_complete: latest?.log_complete == null ? null : latest.log_complete === 1,
-      same_as: result === null || result.files.length === 0 ? [] : results.filter((other) => other.row.idx !== row.idx && other.result?.tree === result.tree).map((other) => other.row.idx),
+      same_as:
+        result === null || result.files.length === 0
+          ? []
+          : results
+              .filter((other) => other.row.idx !== row.idx && other.result?.tree === result.tree)
+              .map((other) => other.row.idx),
     };
   });
   return {
@@ -47,11 +52,15 @@ function filesTouched(variations: readonly Evidence[]): Comparison['files'] {
   const changed = variations.filter((each) => each.files !== null && each.files.length > 0);
   const touchedBy = new Map<string, number[]>();
   for (const each of changed) {
-    const paths = new Set((each.files ?? []).flatMap((file) => (file.status === 'renamed' && file.old_path !== undefined ? [file.path, file.old_path] : [file.path])));
+    const paths = new Set(
+      (each.files ?? []).flatMap((file) =>
+        file.status === 'renamed' && file.old_path !== undefined ? [file.path, file.old_path] : [file.path],
+      ),
+    );
     for (const path of paths) touchedBy.set(path, [...(touchedBy.get(path) ?? []), each.variation_id]);
   }
   const files: Comparison['files'] = { all: [], some: [], one: [] };
-  for (const [path, by] of [...touchedBy].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [path, by] of [...touchedBy].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const [first] = by;
     if (by.length === changed.length && changed.length > 1) files.all.push(path);
     else if (by.length > 1) files.some.push({ path, variations: by });

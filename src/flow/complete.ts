@@ -17,7 +17,9 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
   const { db } = store;
   const [row] = await db
     .selectFrom('attempts')
-    .innerJoin('variations', (join) => join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'))
+    .innerJoin('variations', (join) =>
+      join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'),
+    )
     .innerJoin('runs', 'runs.no', 'attempts.run')
     .select(['attempts.last_seq', 'attempts.gaps', 'variations.stop_reason', 'runs.mirror', 'runs.base', 'runs.id'])
     .where('attempts.no', '=', attempt.attemptNo)
@@ -46,7 +48,10 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
     } catch (error) {
       const { message } = toAppError(error);
       telemetry.log.error({ attempt: attempt.attemptId, err: error }, 'the result was refused');
-      ending = ending.status === 'succeeded' ? { status: 'failed', reason: 'result_failed', message } : { ...ending, message: `${ending.message ?? ''} Its result was refused: ${message}`.trim() };
+      ending =
+        ending.status === 'succeeded'
+          ? { status: 'failed', reason: 'result_failed', message }
+          : { ...ending, message: `${ending.message ?? ''} Its result was refused: ${message}`.trim() };
     }
   } else if (ending.status === 'succeeded') {
     ending = { status: 'failed', reason: 'result_failed', message: 'The recorder ended without a result.' };
@@ -56,10 +61,22 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
 
   await store.write({
     within: (tx, emit) => {
-      const [variation] = tx.all(db.selectFrom('variations').select(['retries_left', 'stop_reason']).where('run', '=', attempt.runNo).where('idx', '=', attempt.variation));
+      const [variation] = tx.all(
+        db
+          .selectFrom('variations')
+          .select(['retries_left', 'stop_reason'])
+          .where('run', '=', attempt.runNo)
+          .where('idx', '=', attempt.variation),
+      );
       // It never began: it is queued again for nothing, whatever its retries.
       const neverBegan = end.kind === 'not_started' && ending.reason === 'lost' && variation?.stop_reason === null;
-      const again = neverBegan || (ending.status === 'failed' && variation !== undefined && variation.retries_left > 0 && variation.stop_reason === null && isWorthRetrying(ending.reason));
+      const again =
+        neverBegan ||
+        (ending.status === 'failed' &&
+          variation !== undefined &&
+          variation.retries_left > 0 &&
+          variation.stop_reason === null &&
+          isWorthRetrying(ending.reason));
       const status: AttemptStatus = end.kind === 'lost' ? 'lost' : ending.status;
       tx.run(
         db
@@ -106,7 +123,16 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
           log_complete: complete,
           gaps,
           timings: eof?.timings ?? null,
-          result: result === null ? null : { files: result.files.length, additions: result.additions, deletions: result.deletions, patch_bytes: result.patch_bytes, patch_sha256: result.patch_sha256 },
+          result:
+            result === null
+              ? null
+              : {
+                  files: result.files.length,
+                  additions: result.additions,
+                  deletions: result.deletions,
+                  patch_bytes: result.patch_bytes,
+                  patch_sha256: result.patch_sha256,
+                },
           retried: again,
         }),
       });
@@ -128,7 +154,14 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
 }
 
 /** What a lost attempt left in its work tree: a power cut after half an hour must not cost half an hour's work. */
-async function rescued(context: RunningContext, attempt: LiveAttempt, run: { mirror: string; base: string }): Promise<string | null> {
-  const result = await context.runtime.rescue(attempt.attemptId, { source: context.mirrors.path(run.mirror), base: run.base });
+async function rescued(
+  context: RunningContext,
+  attempt: LiveAttempt,
+  run: { mirror: string; base: string },
+): Promise<string | null> {
+  const result = await context.runtime.rescue(attempt.attemptId, {
+    source: context.mirrors.path(run.mirror),
+    base: run.base,
+  });
   return result === null ? null : JSON.stringify(result);
 }

@@ -54,9 +54,17 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
     outputs: async (runId, query) => {
       const run = await findRun(store, runId);
       if (query.variation !== undefined) await findVariation(store, run, query.variation);
-      const rows = store.readRows(run.no, { after: query.after, limit: query.limit, ...(query.variation === undefined ? {} : { variation: query.variation }) });
+      const rows = store.readRows(run.no, {
+        after: query.after,
+        limit: query.limit,
+        ...(query.variation === undefined ? {} : { variation: query.variation }),
+      });
       return {
-        events: rows.map((row) => ({ id: row.id, type: row.type, data: JSON.parse(row.data) as Record<string, unknown> })),
+        events: rows.map((row) => ({
+          id: row.id,
+          type: row.type,
+          data: JSON.parse(row.data) as Record<string, unknown>,
+        })),
         next_after: rows.length < query.limit ? null : (rows.at(-1)?.id ?? null),
       };
     },
@@ -91,7 +99,16 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
         return view(runId);
       }
       if (!isTerminal(run.status as RunStatus)) {
-        await store.write({ within: (tx) => void tx.run(db.updateTable('runs').set({ cancelled_at: now() }).where('no', '=', run.no).where('cancelled_at', 'is', null)) });
+        await store.write({
+          within: (tx) =>
+            void tx.run(
+              db
+                .updateTable('runs')
+                .set({ cancelled_at: now() })
+                .where('no', '=', run.no)
+                .where('cancelled_at', 'is', null),
+            ),
+        });
         await conductor.stop(run.no, 'cancelled');
       }
       return view(runId);
@@ -105,7 +122,10 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
           moveVariation(db, tx, emit, run.no, index, (moves) => {
             if (moves.variation('queued')) return;
             throw new AppError('not_retryable', `Variation ${index} is ${variation.status}.`, {
-              hint: variation.status === 'succeeded' ? 'Only one that failed or was cancelled can be tried again; submit a new run for another answer.' : 'Wait for its end, or cancel it first.',
+              hint:
+                variation.status === 'succeeded'
+                  ? 'Only one that failed or was cancelled can be tried again; submit a new run for another answer.'
+                  : 'Wait for its end, or cancel it first.',
             });
           });
         },
@@ -125,13 +145,19 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
         name,
         kind: provider.kind,
         base_url: provider.baseUrl,
-        key: provider.key !== null ? ('present' as const) : provider.keyNeeded ? ('missing' as const) : ('not_needed' as const),
+        key:
+          provider.key !== null
+            ? ('present' as const)
+            : provider.keyNeeded
+              ? ('missing' as const)
+              : ('not_needed' as const),
         key_from: provider.keyFrom,
       })),
       default_model: defaultModelOrNull(context),
       limits: { ...defaultLimits, ...(config.limits as Partial<typeof defaultLimits>) },
       max_parallel: config.max_parallel,
-      active_runs: (await db.selectFrom('runs').select('no').where('status', 'in', ['queued', 'running']).execute()).length,
+      active_runs: (await db.selectFrom('runs').select('no').where('status', 'in', ['queued', 'running']).execute())
+        .length,
     }),
     states: async () => ({
       runs: await countByStatus('runs'),

@@ -74,11 +74,23 @@ export function patchPath(context: Pick<RunningContext, 'config'>, sha256: strin
  *
  * @param stated the payload of the recorder's `result` envelope.
  */
-export async function takeIn(context: RunningContext, run: { id: string; mirror: string; base: string }, attemptId: string, stated: string): Promise<AttemptResult> {
+export async function takeIn(
+  context: RunningContext,
+  run: { id: string; mirror: string; base: string },
+  attemptId: string,
+  stated: string,
+): Promise<AttemptResult> {
   const parsed = attemptResult.safeParse(JSON.parse(stated));
-  if (!parsed.success) throw new AppError('patch_invalid', 'The recorder described its result in a way this server does not know.', { cause: parsed.error });
+  if (!parsed.success)
+    throw new AppError('patch_invalid', 'The recorder described its result in a way this server does not know.', {
+      cause: parsed.error,
+    });
   const result = parsed.data;
-  if (result.base !== run.base) throw new AppError('patch_invalid', `The result is against ${result.base}, not against the run's base ${run.base}.`);
+  if (result.base !== run.base)
+    throw new AppError(
+      'patch_invalid',
+      `The result is against ${result.base}, not against the run's base ${run.base}.`,
+    );
   const target = patchPath(context, result.patch_sha256);
   await mkdir(dirname(target), { recursive: true });
   const copy = `${target}.${attemptId}.part`;
@@ -86,9 +98,17 @@ export async function takeIn(context: RunningContext, run: { id: string; mirror:
     await copyFile(context.runtime.patchFile(attemptId), copy);
     const [sha256, { size }] = [await hashFile(copy), await stat(copy)];
     if (sha256 !== result.patch_sha256 || size !== result.patch_bytes) {
-      throw new AppError('patch_invalid', `The patch has ${size} bytes and hash ${sha256}; the recorder said ${result.patch_bytes} and ${result.patch_sha256}.`);
+      throw new AppError(
+        'patch_invalid',
+        `The patch has ${size} bytes and hash ${sha256}; the recorder said ${result.patch_bytes} and ${result.patch_sha256}.`,
+      );
     }
-    await verifyPatch(context.git, { source: context.mirrors.path(run.mirror), base: run.base, patchFile: copy, expectedTree: result.tree });
+    await verifyPatch(context.git, {
+      source: context.mirrors.path(run.mirror),
+      base: run.base,
+      patchFile: copy,
+      expectedTree: result.tree,
+    });
     await rename(copy, target);
   } catch (error) {
     await rm(copy, { force: true });

@@ -1,4 +1,17 @@
-import type { Comparison, EventPage, Info, Run, RunPage, RunStatusView, SelectRequest, Shipped, ShipRequest, SubmitRequest, Submitted, VariationView } from '../contract/api.ts';
+import type {
+  Comparison,
+  EventPage,
+  Info,
+  Run,
+  RunPage,
+  RunStatusView,
+  SelectRequest,
+  Shipped,
+  ShipRequest,
+  SubmitRequest,
+  Submitted,
+  VariationView,
+} from '../contract/api.ts';
 import type { RunStatus } from '../contract/run.ts';
 
 /** The house's spine as the public door sees it: a file a step beside this one. Errors are AppErrors. */

@@ -15,10 +15,21 @@ export async function forgetRun(context: Context, conductor: Conductor, runId: s
   const run = await findRun(context.store, runId);
   const { db } = context.store;
   if (!isTerminal(run.status as RunStatus)) {
-    await context.store.write({ within: (tx) => void tx.run(db.updateTable('runs').set({ cancelled_at: now() }).where('no', '=', run.no).where('cancelled_at', 'is', null)) });
+    await context.store.write({
+      within: (tx) =>
+        void tx.run(
+          db
+            .updateTable('runs')
+            .set({ cancelled_at: now() })
+            .where('no', '=', run.no)
+            .where('cancelled_at', 'is', null),
+        ),
+    });
     await conductor.stop(run.no, 'cancelled');
   }
-  await context.store.write({ within: (tx) => void tx.run(db.updateTable('runs').set({ forget_at: now() }).where('no', '=', run.no)) });
+  await context.store.write({
+    within: (tx) => void tx.run(db.updateTable('runs').set({ forget_at: now() }).where('no', '=', run.no)),
+  });
   await sweepForgotten(context);
   return (await db.selectFrom('runs').select('no').where('no', '=', run.no).executeTakeFirst()) === undefined;
 }
@@ -26,12 +37,22 @@ export async function forgetRun(context: Context, conductor: Conductor, runId: s
 /** Deletes the runs that were to be forgotten and are over by now: rows, events, and patches that no other run has. */
 export async function sweepForgotten(context: Context): Promise<void> {
   const { db } = context.store;
-  const over = await db.selectFrom('runs').select(['no', 'id']).where('forget_at', 'is not', null).where('status', 'in', ['completed', 'failed', 'cancelled']).execute();
+  const over = await db
+    .selectFrom('runs')
+    .select(['no', 'id'])
+    .where('forget_at', 'is not', null)
+    .where('status', 'in', ['completed', 'failed', 'cancelled'])
+    .execute();
   for (const { no, id } of over) {
     const patches = (await findVariations(context.store, no)).flatMap((row) => resultOf(row)?.patch_sha256 ?? []);
     await context.store.deleteRun(no);
     for (const sha256 of patches) {
-      const other = await db.selectFrom('variations').select('run').where('result', 'like', `%${sha256}%`).limit(1).executeTakeFirst();
+      const other = await db
+        .selectFrom('variations')
+        .select('run')
+        .where('result', 'like', `%${sha256}%`)
+        .limit(1)
+        .executeTakeFirst();
       if (other === undefined) await rm(patchPath(context, sha256), { force: true });
     }
     context.telemetry.log.info({ run: id }, 'the run was forgotten');

@@ -21,22 +21,43 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
     events: said.map((envelope) => eventOf(attempt, envelope)),
     within: (tx, emit) => {
       if (firstWord) {
-        tx.run(db.updateTable('attempts').set({ status: 'running' }).where('no', '=', attempt.attemptNo).where('status', '=', 'starting'));
+        tx.run(
+          db
+            .updateTable('attempts')
+            .set({ status: 'running' })
+            .where('no', '=', attempt.attemptNo)
+            .where('status', '=', 'starting'),
+        );
         moveVariation(db, tx, emit, attempt.runNo, attempt.variation, (moves) => moves.variation('running'));
       }
       if (sawEof || stated !== undefined) {
-        tx.run(db.updateTable('attempts').set({ status: 'finishing' }).where('no', '=', attempt.attemptNo).where('status', 'in', ['starting', 'running']));
+        tx.run(
+          db
+            .updateTable('attempts')
+            .set({ status: 'finishing' })
+            .where('no', '=', attempt.attemptNo)
+            .where('status', 'in', ['starting', 'running']),
+        );
         moveVariation(db, tx, emit, attempt.runNo, attempt.variation, (moves) => moves.variation('finishing'));
       }
       if (batch.gaps.length > 0) {
         const [row] = tx.all(db.selectFrom('attempts').select('gaps').where('no', '=', attempt.attemptNo));
         const gaps = [...(JSON.parse(row?.gaps ?? '[]') as Gap[]), ...batch.gaps];
-        tx.run(db.updateTable('attempts').set({ gaps: JSON.stringify(gaps) }).where('no', '=', attempt.attemptNo));
+        tx.run(
+          db
+            .updateTable('attempts')
+            .set({ gaps: JSON.stringify(gaps) })
+            .where('no', '=', attempt.attemptNo),
+        );
       }
       tx.run(
         db
           .updateTable('attempts')
-          .set({ ...(sawEof ? {} : { cursor: batch.cursor }), ...(lastSeq === undefined ? {} : { last_seq: lastSeq }), ...(stated === undefined ? {} : { stated_result: stated.data }) })
+          .set({
+            ...(sawEof ? {} : { cursor: batch.cursor }),
+            ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
+            ...(stated === undefined ? {} : { stated_result: stated.data }),
+          })
           .where('no', '=', attempt.attemptNo),
       );
     },

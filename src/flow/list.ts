@@ -9,9 +9,17 @@ import { summaryView } from './views.ts';
  * A page of runs, newest first. The cursor is opaque, and stable while runs are added.
  * Errors: invalid_cursor.
  */
-export async function listRuns(store: Store, query: { cursor?: string | undefined; limit: number; status?: RunStatus | undefined }): Promise<RunPage> {
+export async function listRuns(
+  store: Store,
+  query: { cursor?: string | undefined; limit: number; status?: RunStatus | undefined },
+): Promise<RunPage> {
   const before = query.cursor === undefined ? undefined : decodeCursor(query.cursor);
-  let select = store.db.selectFrom('runs').selectAll().where('forget_at', 'is', null).orderBy('no', 'desc').limit(query.limit + 1);
+  let select = store.db
+    .selectFrom('runs')
+    .selectAll()
+    .where('forget_at', 'is', null)
+    .orderBy('no', 'desc')
+    .limit(query.limit + 1);
   if (before !== undefined) select = select.where('no', '<', before);
   if (query.status !== undefined) select = select.where('status', '=', query.status);
   const found = await select.execute();
@@ -31,7 +39,9 @@ export async function listRuns(store: Store, query: { cursor?: string | undefine
   }
   const last = runs.at(-1);
   return {
-    runs: await Promise.all(runs.map(async (run) => summaryView(run, statuses.get(run.no) ?? [], await findChoice(store, run.no)))),
+    runs: await Promise.all(
+      runs.map(async (run) => summaryView(run, statuses.get(run.no) ?? [], await findChoice(store, run.no))),
+    ),
     next_cursor: found.length > query.limit && last !== undefined ? encodeCursor(last.no) : null,
   };
 }
@@ -42,6 +52,9 @@ function encodeCursor(no: number): string {
 
 function decodeCursor(cursor: string): number {
   const match = /^runs:(\d{1,10})$/.exec(Buffer.from(cursor, 'base64url').toString('utf8'));
-  if (match === null) throw new AppError('invalid_cursor', 'The cursor is not one that this server gave.', { hint: 'Use `next_cursor` of the last page as it is, or leave the cursor out.' });
+  if (match === null)
+    throw new AppError('invalid_cursor', 'The cursor is not one that this server gave.', {
+      hint: 'Use `next_cursor` of the last page as it is, or leave the cursor out.',
+    });
   return Number(match[1]);
 }

@@ -1,6 +1,13 @@
 import type { Kysely } from 'kysely';
 import { now } from '../contract/ids.ts';
-import { deriveRunStatus, isTerminal, mayMove, type EndReason, type RunStatus, type VariationStatus } from '../contract/run.ts';
+import {
+  deriveRunStatus,
+  isTerminal,
+  mayMove,
+  type EndReason,
+  type RunStatus,
+  type VariationStatus,
+} from '../contract/run.ts';
 import type { Schema } from '../store/schema.ts';
 import type { NewEvent, Tx } from '../store/store.ts';
 
@@ -33,7 +40,9 @@ export function moveVariation(
 ): void {
   change({
     variation: (to, how = {}) => {
-      const [row] = tx.all(db.selectFrom('variations').select(['status', 'started_at']).where('run', '=', runNo).where('idx', '=', index));
+      const [row] = tx.all(
+        db.selectFrom('variations').select(['status', 'started_at']).where('run', '=', runNo).where('idx', '=', index),
+      );
       if (row === undefined || !mayMove(row.status, to)) return false;
       const at = now();
       const patch = {
@@ -64,7 +73,9 @@ export function moveVariation(
 export function settleRun(db: Kysely<Schema>, tx: Tx, emit: (event: NewEvent) => void, runNo: number): void {
   const [run] = tx.all(db.selectFrom('runs').select(['id', 'status', 'cancelled_at']).where('no', '=', runNo));
   if (run === undefined) return;
-  const statuses = tx.all(db.selectFrom('variations').select('status').where('run', '=', runNo)).map((row) => row.status);
+  const statuses = tx
+    .all(db.selectFrom('variations').select('status').where('run', '=', runNo))
+    .map((row) => row.status);
   const status = deriveRunStatus(statuses, run.cancelled_at !== null);
   if (status === run.status) return;
   const at = now();

@@ -22,8 +22,22 @@ export async function recover(context: RunningContext, conductor: Conductor): Pr
   const open = await db
     .selectFrom('attempts')
     .innerJoin('runs', 'runs.no', 'attempts.run')
-    .innerJoin('variations', (join) => join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'))
-    .select(['attempts.no', 'attempts.id', 'attempts.run', 'attempts.variation', 'attempts.attempt', 'attempts.status', 'attempts.token_sha256', 'attempts.cursor', 'attempts.last_seq', 'attempts.stated_result', 'attempts.handle'])
+    .innerJoin('variations', (join) =>
+      join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'),
+    )
+    .select([
+      'attempts.no',
+      'attempts.id',
+      'attempts.run',
+      'attempts.variation',
+      'attempts.attempt',
+      'attempts.status',
+      'attempts.token_sha256',
+      'attempts.cursor',
+      'attempts.last_seq',
+      'attempts.stated_result',
+      'attempts.handle',
+    ])
     .select(['runs.id as runId', 'variations.model', 'variations.stop_reason', 'variations.limits'])
     .where('attempts.status', 'in', ['starting', 'running', 'finishing'])
     .execute();
@@ -45,13 +59,21 @@ export async function recover(context: RunningContext, conductor: Conductor): Pr
     });
     let became: Finding['became'];
     try {
-      became = await context.runtime.adopt({ attemptId: row.id, handle: row.handle, cursor: row.cursor, lastSeq: row.last_seq });
+      became = await context.runtime.adopt({
+        attemptId: row.id,
+        handle: row.handle,
+        cursor: row.cursor,
+        lastSeq: row.last_seq,
+      });
     } catch (error) {
       became = 'lost';
       await conductor.events.ended(row.id, { kind: 'lost', message: toAppError(error).message });
     }
     findings.push({ attemptId: row.id, runId: row.runId, variation: row.variation, became });
-    context.telemetry.log.info({ run: row.runId, variation: row.variation, attempt: row.id, became }, 'an attempt of the last server');
+    context.telemetry.log.info(
+      { run: row.runId, variation: row.variation, attempt: row.id, became },
+      'an attempt of the last server',
+    );
     await store.write({
       events: [
         serverEvent(row.run, row.variation, 'agent_output', {
@@ -70,8 +92,15 @@ export async function recover(context: RunningContext, conductor: Conductor): Pr
     if (became === 'running' && row.stop_reason !== null) await context.runtime.stop(row.id, row.stop_reason);
   }
   await requeueStranded(context);
-  for (const attemptId of await context.runtime.orphans(new Set((await db.selectFrom('attempts').select('id').where('ended_at', 'is', null).execute()).map((row) => row.id)))) {
-    context.telemetry.log.warn({ attempt: attemptId }, 'removing what an attempt that no run knows (or that ended) left behind');
+  for (const attemptId of await context.runtime.orphans(
+    new Set(
+      (await db.selectFrom('attempts').select('id').where('ended_at', 'is', null).execute()).map((row) => row.id),
+    ),
+  )) {
+    context.telemetry.log.warn(
+      { attempt: attemptId },
+      'removing what an attempt that no run knows (or that ended) left behind',
+    );
     await context.runtime.remove(attemptId);
   }
   return findings;
@@ -85,7 +114,15 @@ async function requeueStranded(context: RunningContext): Promise<void> {
     .select(['run', 'idx'])
     .where('status', 'in', ['starting', 'running', 'finishing'])
     .where(({ not, exists, selectFrom }) =>
-      not(exists(selectFrom('attempts').select('no').whereRef('attempts.run', '=', 'variations.run').whereRef('attempts.variation', '=', 'variations.idx').where('attempts.ended_at', 'is', null))),
+      not(
+        exists(
+          selectFrom('attempts')
+            .select('no')
+            .whereRef('attempts.run', '=', 'variations.run')
+            .whereRef('attempts.variation', '=', 'variations.idx')
+            .where('attempts.ended_at', 'is', null),
+        ),
+      ),
     )
     .execute();
   for (const { run, idx } of stranded) {

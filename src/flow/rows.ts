@@ -9,21 +9,40 @@ import { choiceView, type RunRows } from './views.ts';
 
 /** Errors: run_not_found. */
 export async function findRun(store: Store, runId: string): Promise<Selectable<RunsTable>> {
-  const run = await store.db.selectFrom('runs').selectAll().where('id', '=', runId).where('forget_at', 'is', null).executeTakeFirst();
-  if (run === undefined) throw new AppError('run_not_found', `There is no run ${JSON.stringify(runId)}.`, { hint: '`aideator list` shows the runs there are.' });
+  const run = await store.db
+    .selectFrom('runs')
+    .selectAll()
+    .where('id', '=', runId)
+    .where('forget_at', 'is', null)
+    .executeTakeFirst();
+  if (run === undefined)
+    throw new AppError('run_not_found', `There is no run ${JSON.stringify(runId)}.`, {
+      hint: '`aideator list` shows the runs there are.',
+    });
   return run;
 }
 
 /** Errors: variation_not_found. */
-export async function findVariation(store: Store, run: Selectable<RunsTable>, index: number): Promise<Selectable<VariationsTable>> {
-  const row = await store.db.selectFrom('variations').selectAll().where('run', '=', run.no).where('idx', '=', index).executeTakeFirst();
+export async function findVariation(
+  store: Store,
+  run: Selectable<RunsTable>,
+  index: number,
+): Promise<Selectable<VariationsTable>> {
+  const row = await store.db
+    .selectFrom('variations')
+    .selectAll()
+    .where('run', '=', run.no)
+    .where('idx', '=', index)
+    .executeTakeFirst();
   if (row !== undefined) return row;
   const { count } = await store.db
     .selectFrom('variations')
     .select((expression) => expression.fn.countAll<number>().as('count'))
     .where('run', '=', run.no)
     .executeTakeFirstOrThrow();
-  throw new AppError('variation_not_found', `Run ${run.id} has no variation ${index}.`, { hint: `It has 0 to ${Number(count) - 1}.` });
+  throw new AppError('variation_not_found', `Run ${run.id} has no variation ${index}.`, {
+    hint: `It has 0 to ${count - 1}.`,
+  });
 }
 
 export function findVariations(store: Store, runNo: number): Promise<Selectable<VariationsTable>[]> {
@@ -41,8 +60,14 @@ export async function findChoice(store: Store, runNo: number): Promise<Choice | 
 export async function usageOf(store: Store, runNo: number): Promise<Map<number, Usage>> {
   // SUM leaves NULLs out; a total with an unknown part is unknown, so they are counted beside it. A call that the provider
   // refused used nothing and is not an unknown part.
-  const total = (column: 'input_tokens' | 'output_tokens' | 'cache_read_tokens' | 'cache_write_tokens' | 'cost_microdollars') =>
-    sql<number | null>`iif(count(${sql.ref(column)}) = count(*) filter (where status < 400 or ${sql.ref(column)} is not null), sum(${sql.ref(column)}), null)`.as(column);
+  const total = (
+    column: 'input_tokens' | 'output_tokens' | 'cache_read_tokens' | 'cache_write_tokens' | 'cost_microdollars',
+  ) =>
+    sql<
+      number | null
+    >`iif(count(${sql.ref(column)}) = count(*) filter (where status < 400 or ${sql.ref(column)} is not null), sum(${sql.ref(column)}), null)`.as(
+      column,
+    );
   const rows = await store.db
     .selectFrom('model_calls')
     .select((e) => [

@@ -7,7 +7,7 @@ import type { RuntimeEvents } from '../runtime/runtime.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { completeAttempt } from './complete.ts';
 import { ingestBatch } from './ingest.ts';
-import { moveVariation, serverEvent } from './moves.ts';
+import { moveVariation } from './moves.ts';
 import { hashToken, newToken } from './tokens.ts';
 
 /** Step 2: queued variations are started as attempts, watched to their end, stopped when asked. */
@@ -54,7 +54,8 @@ export function createConductor(context: RunningContext): Conductor {
     let best: { run: number; idx: number; active: number } | undefined;
     for (const each of queued) {
       const count = active.get(each.run) ?? 0;
-      if (count < each.max_parallel && (best === undefined || count < best.active)) best = { run: each.run, idx: each.idx, active: count };
+      if (count < each.max_parallel && (best === undefined || count < best.active))
+        best = { run: each.run, idx: each.idx, active: count };
     }
     return best;
   }
@@ -91,9 +92,13 @@ export function createConductor(context: RunningContext): Conductor {
     const planned = await store.write({
       within: (tx, emit) => {
         const [run] = tx.all(db.selectFrom('runs').selectAll().where('no', '=', runNo));
-        const [variation] = tx.all(db.selectFrom('variations').selectAll().where('run', '=', runNo).where('idx', '=', index));
+        const [variation] = tx.all(
+          db.selectFrom('variations').selectAll().where('run', '=', runNo).where('idx', '=', index),
+        );
         if (run === undefined || variation?.status !== 'queued') return null;
-        const attempt = tx.all(db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index)).length;
+        const attempt = tx.all(
+          db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index),
+        ).length;
         moveVariation(db, tx, emit, runNo, index, (moves) => moves.variation('starting'));
         const { lastInsertRowid: attemptNo } = tx.run(
           db.insertInto('attempts').values({
@@ -144,7 +149,12 @@ export function createConductor(context: RunningContext): Conductor {
       attempt,
       attempt_id: attemptId,
       prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
-      agent: { name: variation.agent, command: [...(agent?.command ?? [])], env: { ...agent?.env }, mode: agent?.mode ?? null },
+      agent: {
+        name: variation.agent,
+        command: [...(agent?.command ?? [])],
+        env: { ...agent?.env },
+        mode: agent?.mode ?? null,
+      },
       model: variation.model,
       dialect: variation.dialect,
       door: { socket: context.doorSocket, token },
@@ -156,11 +166,20 @@ export function createConductor(context: RunningContext): Conductor {
       await context.runtime.start(spec);
     } catch (error) {
       const { message } = toAppError(error);
-      await events.ended(attemptId, { kind: 'not_started', reason: 'setup_failed', message: `The attempt could not be started: ${message}` });
+      await events.ended(attemptId, {
+        kind: 'not_started',
+        reason: 'setup_failed',
+        message: `The attempt could not be started: ${message}`,
+      });
       return;
     }
     // Cancelled between the queue and the start: the runtime did not know it then.
-    const [asked] = await db.selectFrom('variations').select('stop_reason').where('run', '=', runNo).where('idx', '=', index).execute();
+    const [asked] = await db
+      .selectFrom('variations')
+      .select('stop_reason')
+      .where('run', '=', runNo)
+      .where('idx', '=', index)
+      .execute();
     if (asked?.stop_reason != null) await context.runtime.stop(attemptId, asked.stop_reason);
   }
 
@@ -172,7 +191,9 @@ export function createConductor(context: RunningContext): Conductor {
 
   const events: RuntimeEvents = {
     started: async (attemptId, handle) => {
-      await store.write({ within: (tx) => void tx.run(db.updateTable('attempts').set({ handle }).where('id', '=', attemptId)) });
+      await store.write({
+        within: (tx) => void tx.run(db.updateTable('attempts').set({ handle }).where('id', '=', attemptId)),
+      });
     },
     batch: async (attemptId, batch) => {
       const attempt = live.get(attemptId);
@@ -189,25 +210,48 @@ export function createConductor(context: RunningContext): Conductor {
       live.delete(attemptId);
       context.tokens.revoke(attempt.tokenSha256);
       context.telemetry.metrics.activeAttempts(live.size);
-      if (!context.config.keep_workspaces) await context.runtime.remove(attemptId).catch((error: unknown) => log.warn({ err: error, attempt: attemptId }, 'the attempt left files that could not be removed'));
+      if (!context.config.keep_workspaces)
+        await context.runtime
+          .remove(attemptId)
+          .catch((error: unknown) =>
+            log.warn({ err: error, attempt: attemptId }, 'the attempt left files that could not be removed'),
+          );
       kick();
     },
   };
 
-  async function stop(runNo: number, reason: EndReason, which: (variation: number) => boolean = () => true): Promise<void> {
+  async function stop(
+    runNo: number,
+    reason: EndReason,
+    which: (variation: number) => boolean = () => true,
+  ): Promise<void> {
     const active = await store.write({
       within: (tx, emit) => {
-        const variations = tx.all(db.selectFrom('variations').select(['idx', 'status', 'stop_reason']).where('run', '=', runNo));
+        const variations = tx.all(
+          db.selectFrom('variations').select(['idx', 'status', 'stop_reason']).where('run', '=', runNo),
+        );
         const running: number[] = [];
         for (const { idx, status, stop_reason: asked } of variations) {
           if (!which(idx) || isTerminal(status)) continue;
           if (status === 'queued') {
-            moveVariation(db, tx, emit, runNo, idx, (moves) => moves.variation(reason === 'run_timeout' ? 'failed' : 'cancelled', { reason, message: 'It had not been started.' }));
+            moveVariation(db, tx, emit, runNo, idx, (moves) =>
+              moves.variation(reason === 'run_timeout' ? 'failed' : 'cancelled', {
+                reason,
+                message: 'It had not been started.',
+              }),
+            );
             continue;
           }
           running.push(idx);
           // The first reason stands: a cancel after a timeout changes nothing about why it ended.
-          if (asked === null) tx.run(db.updateTable('variations').set({ stop_reason: reason, retries_left: 0 }).where('run', '=', runNo).where('idx', '=', idx));
+          if (asked === null)
+            tx.run(
+              db
+                .updateTable('variations')
+                .set({ stop_reason: reason, retries_left: 0 })
+                .where('run', '=', runNo)
+                .where('idx', '=', idx),
+            );
         }
         return running;
       },
@@ -226,16 +270,28 @@ export function createConductor(context: RunningContext): Conductor {
         await stop(attempt.runNo, 'timeout', (variation) => variation === attempt.variation);
       }
     }
-    const running = await db.selectFrom('runs').select(['no', 'id', 'created_at', 'limits']).where('status', 'in', ['queued', 'running']).execute();
+    const running = await db
+      .selectFrom('runs')
+      .select(['no', 'id', 'created_at', 'limits'])
+      .where('status', 'in', ['queued', 'running'])
+      .execute();
     for (const run of running) {
       const { run_timeout_seconds: allowed } = JSON.parse(run.limits) as Limits;
       // A retry gives an old run a new life, but not a new clock: it is bounded by its variation's own timeout then.
-      if (time > Date.parse(run.created_at) + allowed * 1000 && (await isFirstLife(run.no))) await stop(run.no, 'run_timeout');
+      if (time > Date.parse(run.created_at) + allowed * 1000 && (await isFirstLife(run.no)))
+        await stop(run.no, 'run_timeout');
     }
   }
 
   async function isFirstLife(runNo: number): Promise<boolean> {
-    const completed = await db.selectFrom('events').select('key').where('key', '>', runNo * 2 ** 32).where('key', '<', (runNo + 1) * 2 ** 32).where('type', '=', 'run_complete').limit(1).execute();
+    const completed = await db
+      .selectFrom('events')
+      .select('key')
+      .where('key', '>', runNo * 2 ** 32)
+      .where('key', '<', (runNo + 1) * 2 ** 32)
+      .where('type', '=', 'run_complete')
+      .limit(1)
+      .execute();
     return completed.length === 0;
   }
 

@@ -23,7 +23,15 @@ export async function shipVariation(context: Context, runId: string, request: Sh
   const run = await findRun(context.store, runId);
   const index = request.variation_id ?? (await chosenOf(context, run));
   const { variation, result, patchFile } = await shippable(context, run, index);
-  const shipped: Shipped = { run_id: run.id, variation_id: index, kind: request.kind, branch: null, commit: null, repository: run.repository, files: result.files.length };
+  const shipped: Shipped = {
+    run_id: run.id,
+    variation_id: index,
+    kind: request.kind,
+    branch: null,
+    commit: null,
+    repository: run.repository,
+    files: result.files.length,
+  };
   if (request.kind === 'apply') {
     await applyToWorkTree(context.git, { repository: run.repository, patchFile });
   } else {
@@ -50,7 +58,16 @@ export async function shipVariation(context: Context, runId: string, request: Sh
   await context.store.write({
     within: (tx) =>
       void tx.run(
-        context.store.db.insertInto('shipments').values({ run: run.no, variation: index, kind: request.kind, target: shipped.branch ?? run.repository, commit_id: shipped.commit, at: now() }),
+        context.store.db
+          .insertInto('shipments')
+          .values({
+            run: run.no,
+            variation: index,
+            kind: request.kind,
+            target: shipped.branch ?? run.repository,
+            commit_id: shipped.commit,
+            at: now(),
+          }),
       ),
   });
   return shipped;
@@ -65,15 +82,25 @@ export async function shippable(
   const variation = await findVariation(context.store, run, index);
   const result = resultOf(variation);
   if (result === null || result.patch_bytes === 0) {
-    throw new AppError('nothing_to_ship', `Variation ${index} has no patch (${variation.end_reason ?? variation.status}).`, { hint: `\`aideator compare ${run.id}\` shows which have one.` });
+    throw new AppError(
+      'nothing_to_ship',
+      `Variation ${index} has no patch (${variation.end_reason ?? variation.status}).`,
+      { hint: `\`aideator compare ${run.id}\` shows which have one.` },
+    );
   }
   return { variation, result, patchFile: patchPath(context, result.patch_sha256) };
 }
 
 async function chosenOf(context: Context, run: Selectable<RunsTable>): Promise<number> {
-  const choice = await context.store.db.selectFrom('choices').select('variation').where('run', '=', run.no).executeTakeFirst();
+  const choice = await context.store.db
+    .selectFrom('choices')
+    .select('variation')
+    .where('run', '=', run.no)
+    .executeTakeFirst();
   if (choice === undefined) {
-    throw new AppError('not_chosen', `No variation of run ${run.id} was chosen yet.`, { hint: `Choose one first (\`aideator choose ${run.id} N\`), or name it with variation_id (--variation N).` });
+    throw new AppError('not_chosen', `No variation of run ${run.id} was chosen yet.`, {
+      hint: `Choose one first (\`aideator choose ${run.id} N\`), or name it with variation_id (--variation N).`,
+    });
   }
   return choice.variation;
 }

@@ -4,8 +4,10 @@ import { frameOf } from '../contract/event.ts';
 import { eventOf } from './stream.ts';
 
 const attempt = { runNo: 1, runId: 'run', variation: 0, attempt: 2, attemptId: 'a', attemptNo: 9, model: 'm/n' };
-const event = (type: EnvelopeType, data: string) => eventOf(attempt, { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data });
-const update = (value: object) => JSON.stringify({ jsonrpc: '2.0', method: 'session/update', params: { sessionId: 's', update: value } });
+const event = (type: EnvelopeType, data: string) =>
+  eventOf(attempt, { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data });
+const update = (value: object) =>
+  JSON.stringify({ jsonrpc: '2.0', method: 'session/update', params: { sessionId: 's', update: value } });
 
 describe('eventOf', () => {
   it('keeps the ACP message verbatim and reads kind and content from it', () => {
@@ -13,7 +15,14 @@ describe('eventOf', () => {
     const made = event('acp', data);
     expect(made).toMatchObject({ run: 1, variation: 0, attempt: 9, seq: 4, span: 2, type: 'agent_output' });
     expect(made.data.endsWith(`,"message":${data}}`)).toBe(true);
-    expect(JSON.parse(made.data)).toMatchObject({ run_id: 'run', variation_id: 0, attempt: 2, seq: 4, kind: 'agent_thought_chunk', content: 'hü 1.0' });
+    expect(JSON.parse(made.data)).toMatchObject({
+      run_id: 'run',
+      variation_id: 0,
+      attempt: 2,
+      seq: 4,
+      kind: 'agent_thought_chunk',
+      content: 'hü 1.0',
+    });
   });
 
   it.each([
@@ -26,7 +35,10 @@ describe('eventOf', () => {
   });
 
   it('makes an error of a JSON-RPC error and of the recorder’s error notes, and of nothing that an agent prints', () => {
-    const error = event('acp', '{"jsonrpc":"2.0","id":3,"error":{"code":-1,"message":"Internal","data":{"message":"no key"}}}');
+    const error = event(
+      'acp',
+      '{"jsonrpc":"2.0","id":3,"error":{"code":-1,"message":"Internal","data":{"message":"no key"}}}',
+    );
     expect([error.type, JSON.parse(error.data).content]).toEqual(['agent_error', 'no key']);
     expect(event('note', '{"code":"agent_missing","message":"no such program"}').type).toBe('agent_error');
     expect(event('note', '{"code":"recorder_started","message":"hello"}').type).toBe('agent_output');

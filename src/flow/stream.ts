@@ -60,7 +60,16 @@ function readPayload(type: Envelope['type'], payload: string): Reading {
 }
 
 /** Notes of the recorder that are errors of the attempt, not remarks. */
-const ERROR_NOTES: ReadonlySet<string> = new Set(['agent_missing', 'agent_exit', 'protocol_error', 'setup_failed', 'result_failed', 'recorder_crashed', 'limit_reached', 'line_cut']);
+const ERROR_NOTES: ReadonlySet<string> = new Set([
+  'agent_missing',
+  'agent_exit',
+  'protocol_error',
+  'setup_failed',
+  'result_failed',
+  'recorder_crashed',
+  'limit_reached',
+  'line_cut',
+]);
 
 function readAcp(message: unknown): Reading {
   const update = field(field(message, 'params'), 'update');

@@ -1,4 +1,10 @@
-import { MAX_PROMPT_BYTES, MAX_VARIATIONS, type Submitted, type SubmitRequest, type VariationRequest } from '../contract/api.ts';
+import {
+  MAX_PROMPT_BYTES,
+  MAX_VARIATIONS,
+  type Submitted,
+  type SubmitRequest,
+  type VariationRequest,
+} from '../contract/api.ts';
 import { newRunId, now } from '../contract/ids.ts';
 import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
@@ -9,7 +15,9 @@ import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
 
-type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect'> & { limits: Limits };
+type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect'> & {
+  limits: Limits;
+};
 
 /**
  * Checks everything that can be known to be wrong before anything is stored.
@@ -86,8 +94,12 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
 }
 
 function checkPrompt(prompt: string): void {
-  if (prompt.trim() === '') throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
-  if (!prompt.isWellFormed()) throw new AppError('invalid_prompt', 'The prompt holds half of a surrogate pair, which is no character.', { hint: 'Send it as UTF-8.' });
+  if (prompt.trim() === '')
+    throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
+  if (!prompt.isWellFormed())
+    throw new AppError('invalid_prompt', 'The prompt holds half of a surrogate pair, which is no character.', {
+      hint: 'Send it as UTF-8.',
+    });
   const bytes = Buffer.byteLength(prompt);
   if (bytes > MAX_PROMPT_BYTES) {
     throw new AppError('invalid_prompt', `The prompt has ${bytes} bytes; at most ${MAX_PROMPT_BYTES} are taken.`, {
@@ -97,13 +109,16 @@ function checkPrompt(prompt: string): void {
 }
 
 function planVariations(context: Context, request: SubmitRequest): PlannedVariation[] {
-  const asked = typeof request.variations === 'number' ? countedVariations(request, request.variations) : request.variations;
+  const asked =
+    typeof request.variations === 'number' ? countedVariations(request, request.variations) : request.variations;
   if (asked.length < 1 || asked.length > MAX_VARIATIONS) throw tooManyOrFew(asked.length);
   const strategies = strategiesOf(context.config);
   return asked.map((each) => {
     const agent = each.agent ?? request.agent ?? context.config.default_agent;
     if (!context.agents.has(agent)) {
-      throw new AppError('unknown_agent', `There is no agent ${JSON.stringify(agent)}.`, { hint: `Known: ${[...context.agents.keys()].join(', ')}. Add one under \`agents:\` in the configuration.` });
+      throw new AppError('unknown_agent', `There is no agent ${JSON.stringify(agent)}.`, {
+        hint: `Known: ${[...context.agents.keys()].join(', ')}. Add one under \`agents:\` in the configuration.`,
+      });
     }
     const strategy = each.strategy ?? null;
     const instruction = strategy === null ? null : strategies.get(strategy);
@@ -113,7 +128,14 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
       });
     }
     const model = each.model ?? defaultModel(context);
-    return { agent, model, strategy, instruction, dialect: dialectOf(context, model, each), limits: mergeLimits(context, request.limits, each.limits) };
+    return {
+      agent,
+      model,
+      strategy,
+      instruction,
+      dialect: dialectOf(context, model, each),
+      limits: mergeLimits(context, request.limits, each.limits),
+    };
   });
 }
 
@@ -128,14 +150,18 @@ function countedVariations(request: SubmitRequest, count: number): VariationRequ
 }
 
 function tooManyOrFew(count: number): AppError {
-  return new AppError('invalid_variations', `${count} variations were asked for; 1 to ${MAX_VARIATIONS} can be run.`, { hint: 'Three is a good start; submit a second run for more.' });
+  return new AppError('invalid_variations', `${count} variations were asked for; 1 to ${MAX_VARIATIONS} can be run.`, {
+    hint: 'Three is a good start; submit a second run for more.',
+  });
 }
 
 function dialectOf(context: Context, model: string, asked: VariationRequest): 'anthropic' | 'openai' {
   const spoken = context.gateway.check(model);
   if (asked.dialect === undefined) return spoken === 'both' ? 'anthropic' : spoken;
   if (spoken !== 'both' && spoken !== asked.dialect) {
-    throw new AppError('invalid_variations', `${model} speaks the ${spoken} protocol, not ${asked.dialect}.`, { hint: 'Leave `dialect` out.' });
+    throw new AppError('invalid_variations', `${model} speaks the ${spoken} protocol, not ${asked.dialect}.`, {
+      hint: 'Leave `dialect` out.',
+    });
   }
   return asked.dialect;
 }
@@ -151,7 +177,10 @@ export function defaultModel(context: Pick<Context, 'config'>): string {
   });
 }
 
-function mergeLimits(context: Context, ...layers: (Partial<Record<keyof Limits, number | undefined>> | undefined)[]): Limits {
+function mergeLimits(
+  context: Context,
+  ...layers: (Partial<Record<keyof Limits, number | undefined>> | undefined)[]
+): Limits {
   const merged: Record<string, number> = { ...defaultLimits };
   for (const layer of [context.config.limits, ...layers]) {
     for (const [name, value] of Object.entries(layer ?? {})) if (value !== undefined) merged[name] = value;

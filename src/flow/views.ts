@@ -16,13 +16,24 @@ export interface RunRows {
   lastEventId: number;
 }
 
-export const noUsage: Usage = { calls: 0, input_tokens: null, output_tokens: null, cache_read_tokens: null, cache_write_tokens: null, cost_microdollars: null };
+export const noUsage: Usage = {
+  calls: 0,
+  input_tokens: null,
+  output_tokens: null,
+  cache_read_tokens: null,
+  cache_write_tokens: null,
+  cost_microdollars: null,
+};
 
 /** Totals. A sum with an unknown part is unknown. */
 export function addUsage(parts: readonly Usage[]): Usage {
   const called = parts.filter((part) => part.calls > 0);
   if (called.length === 0) return noUsage;
-  const sum = (name: Exclude<keyof Usage, 'calls'>) => called.reduce<number | null>((total, part) => (total === null || part[name] === null ? null : total + part[name]), 0);
+  const sum = (name: Exclude<keyof Usage, 'calls'>) =>
+    called.reduce<number | null>(
+      (total, part) => (total === null || part[name] === null ? null : total + part[name]),
+      0,
+    );
   return {
     calls: called.reduce((total, part) => total + part.calls, 0),
     input_tokens: sum('input_tokens'),
@@ -33,7 +44,12 @@ export function addUsage(parts: readonly Usage[]): Usage {
   };
 }
 
-export function summaryView(run: Selectable<RunsTable>, statuses: readonly VariationStatus[], choice: Choice | null, promptLength = 200): RunSummary {
+export function summaryView(
+  run: Selectable<RunsTable>,
+  statuses: readonly VariationStatus[],
+  choice: Choice | null,
+  promptLength = 200,
+): RunSummary {
   return {
     run_id: run.id,
     status: run.status as RunStatus,
@@ -79,13 +95,17 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
     queued_at: row.queued_at,
     started_at: row.started_at,
     ended_at: row.ended_at,
-    queued_ms: Math.max(0, Date.parse(row.started_at ?? row.ended_at ?? new Date().toISOString()) - Date.parse(row.queued_at)),
+    queued_ms: Math.max(
+      0,
+      Date.parse(row.started_at ?? row.ended_at ?? new Date().toISOString()) - Date.parse(row.queued_at),
+    ),
     running_ms: runningMs(row),
     usage: rows.usage.get(row.idx) ?? noUsage,
     files_changed: result?.files.length ?? null,
     additions: result?.additions ?? null,
     deletions: result?.deletions ?? null,
-    patch_url: result === null || result.patch_bytes === 0 ? null : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
+    patch_url:
+      result === null || result.patch_bytes === 0 ? null : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
     limits: JSON.parse(row.limits) as Limits,
     attempts: rows.attempts.filter((attempt) => attempt.variation === row.idx).map(attemptView),
   };
@@ -107,14 +127,22 @@ function attemptView(row: Selectable<AttemptsTable>): VariationView['attempts'][
   };
 }
 
-export function statusView(run: Selectable<RunsTable>, variations: readonly Selectable<VariationsTable>[]): RunStatusView {
+export function statusView(
+  run: Selectable<RunsTable>,
+  variations: readonly Selectable<VariationsTable>[],
+): RunStatusView {
   const statuses = variations.map((row) => row.status);
   return {
     run_id: run.id,
     status: run.status as RunStatus,
     summary: summaryOf(run.status as RunStatus, statuses),
     counts: countsOf(statuses),
-    variations: variations.map((row) => ({ variation_id: row.idx, status: row.status, end_reason: row.end_reason, message: row.message })),
+    variations: variations.map((row) => ({
+      variation_id: row.idx,
+      status: row.status,
+      end_reason: row.end_reason,
+      message: row.message,
+    })),
   };
 }
 

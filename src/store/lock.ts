@@ -16,10 +16,14 @@ export function lockDataDir(dataDir: string): () => void {
   } catch (error) {
     database.close();
     const holder = holderOf(dataDir);
-    throw new AppError('data_dir_locked', `${dataDir} is used by another AIdeator server${holder === null ? '' : ` (${holder})`}.`, {
-      hint: 'Use that one, stop it first, or give this one a folder of its own (--data-dir).',
-      cause: error,
-    });
+    throw new AppError(
+      'data_dir_locked',
+      `${dataDir} is used by another AIdeator server${holder === null ? '' : ` (${holder})`}.`,
+      {
+        hint: 'Use that one, stop it first, or give this one a folder of its own (--data-dir).',
+        cause: error,
+      },
+    );
   }
   return () => {
     database.exec('ROLLBACK');

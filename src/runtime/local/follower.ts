@@ -25,7 +25,9 @@ export interface FollowOptions {
  * Resolves with how the attempt ended; null when it was told to stop following. Everything that was read before the end was handed
  * over and committed.
  */
-export async function followJournal(options: FollowOptions): Promise<Exclude<AttemptEnd, { kind: 'not_started' }> | null> {
+export async function followJournal(
+  options: FollowOptions,
+): Promise<Exclude<AttemptEnd, { kind: 'not_started' }> | null> {
   const decoder = createDecoder(options.attemptId, { lastSeq: options.lastSeq });
   const bell = createBell(options.journal, options.signal);
   const file = await open(options.journal, 'r');

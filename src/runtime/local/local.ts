@@ -69,14 +69,20 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
         processes.delete(attemptId);
         await events.ended(attemptId, { kind: 'lost', message: `Its journal could not be followed: ${message}` });
       })
-      .catch((error: unknown) => events.transport(attemptId, `its end could not be written down: ${error instanceof Error ? error.message : String(error)}`))
+      .catch((error: unknown) =>
+        events.transport(
+          attemptId,
+          `its end could not be written down: ${error instanceof Error ? error.message : String(error)}`,
+        ),
+      )
       .finally(() => following.delete(attemptId));
     following.set(attemptId, followed);
   }
 
   return {
     name: 'local',
-    isolation: "process: its own group, HOME and TMPDIR, but with the rights of the user who runs the server (no sandbox)",
+    isolation:
+      'process: its own group, HOME and TMPDIR, but with the rights of the user who runs the server (no sandbox)',
 
     start: async (spec: AttemptSpec) => {
       const directory = directoryOf(spec.attempt_id);
@@ -99,12 +105,18 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       const process = ref.handle === null ? await claimedBy(directory) : (JSON.parse(ref.handle) as Process);
       if (process === null) {
         // Nobody claimed it: claim it ourselves, so that a recorder that is only just starting finds it taken and exits.
-        const mine = await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), { flag: 'wx' }).then(
+        const mine = await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), {
+          flag: 'wx',
+        }).then(
           () => true,
           (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
         );
         if (mine) {
-          await events.ended(ref.attemptId, { kind: 'not_started', reason: 'lost', message: 'The server died before the attempt was started.' });
+          await events.ended(ref.attemptId, {
+            kind: 'not_started',
+            reason: 'lost',
+            message: 'The server died before the attempt was started.',
+          });
           return 'not_started';
         }
         const claimant = await claimedBy(directory);
@@ -139,10 +151,18 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       const layout = layoutOf(directoryOf(attemptId));
       await rm(layout.snapshot, { recursive: true, force: true });
       try {
-        const { result } = await takeSnapshot(options.git, { ...repository, workTree: layout.workspace, gitDir: layout.snapshot, patchFile: layout.patch });
+        const { result } = await takeSnapshot(options.git, {
+          ...repository,
+          workTree: layout.workspace,
+          gitDir: layout.snapshot,
+          patchFile: layout.patch,
+        });
         return result;
       } catch (error) {
-        events.transport(attemptId, `the work of a lost attempt could not be saved: ${error instanceof Error ? error.message : String(error)}`);
+        events.transport(
+          attemptId,
+          `the work of a lost attempt could not be saved: ${error instanceof Error ? error.message : String(error)}`,
+        );
         return null;
       }
     },
@@ -178,7 +198,12 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
 async function spawnRecorder(options: LocalRuntimeOptions, directory: string): Promise<Process> {
   const log = openSync(layoutOf(directory).recorderLog, 'a', 0o600);
   try {
-    const child = spawn(options.node, [options.recorder, directory], { cwd: directory, detached: true, env: options.env, stdio: ['ignore', log, log] });
+    const child = spawn(options.node, [options.recorder, directory], {
+      cwd: directory,
+      detached: true,
+      env: options.env,
+      stdio: ['ignore', log, log],
+    });
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
       child.once('error', reject);
@@ -187,7 +212,11 @@ async function spawnRecorder(options: LocalRuntimeOptions, directory: string): P
     const pid = child.pid ?? 0;
     return { pid, startTime: startTimeOf(pid) ?? '' };
   } catch (error) {
-    throw new AppError('attempt_start_failed', `The recorder could not be started: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new AppError(
+      'attempt_start_failed',
+      `The recorder could not be started: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
   } finally {
     closeSync(log);
   }
