@@ -44,7 +44,12 @@ export interface Caller {
 
 export interface Gateway {
   /** Handles a request to `/v1/messages` or `/v1/chat/completions`; `record` gets what was used once the call is over. */
-  handle(request: IncomingMessage, response: ServerResponse, caller: Caller, record: (call: ModelCall) => void): Promise<void>;
+  handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    caller: Caller,
+    record: (call: ModelCall) => void,
+  ): Promise<void>;
   /** Rejects with unknown_model or provider_key_missing where a variation with this model could not run. Returns the dialect its provider speaks. */
   check(model: string): 'anthropic' | 'openai' | 'both';
   close(): Promise<void>;

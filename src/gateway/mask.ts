@@ -1,0 +1,60 @@
+/** Takes a provider's secrets out of whatever it says. */
+export interface Mask {
+  /** For messages and error bodies. */
+  text(text: string): string;
+  /** For a body that passes through: as many stars as the secret has bytes, so that lengths stay true. */
+  stream(): { push(chunk: Buffer): Buffer; end(): Buffer };
+}
+
+/** Shorter ones are placeholders (`ollama`, `EMPTY`, `sk-1234`), and words that a model may well say. */
+const SHORTEST_IN_STREAM = 16;
+const STAR = 0x2a;
+
+/** A mask for these secrets, also as JSON escapes them. */
+export function createMask(secrets: ReadonlyArray<string | null>): Mask {
+  const words = [...new Set(secrets.flatMap(spellings))];
+  const inStream = words.map((word) => Buffer.from(word)).filter((word) => word.length >= SHORTEST_IN_STREAM);
+  return {
+    text: (text) => words.reduce((masked, word) => masked.replaceAll(word, '***'), text),
+    stream: () => streamMask(inStream),
+  };
+}
+
+function spellings(secret: string | null): string[] {
+  if (secret === null || secret === '') return [];
+  const escaped = JSON.stringify(secret).slice(1, -1);
+  return [secret, escaped, escaped.replaceAll('/', '\\/')];
+}
+
+function streamMask(secrets: readonly Buffer[]): { push(chunk: Buffer): Buffer; end(): Buffer } {
+  let held: Buffer = Buffer.alloc(0);
+  return {
+    push(chunk) {
+      if (secrets.length === 0) return chunk;
+      let data = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      for (const secret of secrets) data = cover(data, secret);
+      // Only what may be a secret's beginning waits for the next chunk: an event ends with a line break and waits for nothing.
+      const keep = Math.max(...secrets.map((secret) => overlap(data, secret)));
+      held = Buffer.from(data.subarray(data.length - keep));
+      return data.subarray(0, data.length - keep);
+    },
+    end: () => held,
+  };
+}
+
+function cover(data: Buffer, secret: Buffer): Buffer {
+  let covered = data;
+  for (let at = data.indexOf(secret); at !== -1; at = data.indexOf(secret, at + secret.length)) {
+    if (covered === data) covered = Buffer.from(data);
+    covered.fill(STAR, at, at + secret.length);
+  }
+  return covered;
+}
+
+/** How many bytes at the end of `data` are the beginning of `secret`. */
+function overlap(data: Buffer, secret: Buffer): number {
+  for (let size = Math.min(data.length, secret.length - 1); size > 0; size--) {
+    if (data.compare(secret, 0, size, data.length - size) === 0) return size;
+  }
+  return 0;
+}

@@ -1,0 +1,142 @@
+import { CallFault, errorBody, type Dialect } from '../dialect.ts';
+import type { Answer } from '../forward.ts';
+import { bodyAnthropic, streamAnthropic } from './anthropic.ts';
+import { beats, beyondScript, countTokens, Cut, messageOf, pause } from './beats.ts';
+import { readConversation, type Conversation } from './conversation.ts';
+import { bodyOpenai, streamOpenai } from './openai.ts';
+import type { Script, Turn } from './script.ts';
+
+export interface ScriptedRequest {
+  dialect: Dialect;
+  body: Buffer;
+  /** Whose conversation it is, for errors that happen only so often; the same words of two callers are two conversations. */
+  conversation: string;
+  signal: AbortSignal;
+}
+
+/** A model that answers from a script, in either dialect. */
+export interface ScriptedModel {
+  readonly models: readonly string[];
+  /** The answer as a provider would give it; its body throws Cut where the script cuts. Errors: the signal's reason. */
+  answer(request: ScriptedRequest): Promise<Answer>;
+}
+
+const MAX_REMEMBERED = 10_000;
+
+export function createScriptedModel(script: Script): ScriptedModel {
+  const failures = new Map<string, number>();
+  return {
+    models: Object.keys(script.models),
+    async answer({ dialect, body, conversation: whose, signal }) {
+      try {
+        const conversation = readConversation(dialect, body);
+        const turn = choose(script, conversation, `${whose} ${conversation.id}`, failures);
+        return await perform(turn, dialect, conversation, signal);
+      } catch (error) {
+        if (error instanceof CallFault && !signal.aborted) return failure(dialect, error);
+        throw error;
+      }
+    },
+  };
+}
+
+function choose(script: Script, conversation: Conversation, whose: string, failures: Map<string, number>): Turn {
+  const model = Object.hasOwn(script.models, conversation.model) ? script.models[conversation.model] : undefined;
+  if (model === undefined)
+    throw new CallFault(
+      404,
+      'not_found',
+      `The script has no model ${conversation.model}. It has ${Object.keys(script.models).join(', ')}.`,
+    );
+  const chosen = model.conversations.find(({ when }) => holds(conversation.opening, when));
+  if (chosen === undefined) throw beyondScript(conversation, 'has no conversation for this prompt');
+  const alternatives = chosen.turns[conversation.position];
+  if (alternatives === undefined) {
+    throw beyondScript(
+      conversation,
+      `has no turn ${conversation.position + 1} in its script: it ends after turn ${chosen.turns.length}`,
+    );
+  }
+  for (const [index, turn] of alternatives.entries()) {
+    if (!holds(conversation.text, turn.when)) continue;
+    if (turn.error?.times === undefined) return turn;
+    const key = `${whose} ${conversation.model} ${conversation.position} ${index}`;
+    const failed = failures.get(key) ?? 0;
+    if (failed >= turn.error.times) continue;
+    const oldest = failures.keys().next();
+    if (failures.size >= MAX_REMEMBERED && oldest.done !== true) failures.delete(oldest.value);
+    failures.set(key, failed + 1);
+    return turn;
+  }
+  throw beyondScript(
+    conversation,
+    `has no alternative in turn ${conversation.position + 1} of its script for this conversation`,
+  );
+}
+
+function holds(text: string, words: string | undefined): boolean {
+  return words === undefined || text.toLowerCase().includes(words.toLowerCase());
+}
+
+async function perform(turn: Turn, dialect: Dialect, conversation: Conversation, signal: AbortSignal): Promise<Answer> {
+  if (turn.first_delay_ms !== undefined) await pause(turn.first_delay_ms, signal);
+  if (turn.raw !== undefined) {
+    const headers = Object.fromEntries(
+      Object.entries(turn.raw.headers).map(([name, value]) => [name.toLowerCase(), value]),
+    );
+    return { status: turn.raw.status, headers, body: bytes(turn.raw.body) };
+  }
+  if (turn.error !== undefined && (turn.error.after === undefined || !conversation.stream)) {
+    const { status, retry_after: retryAfter } = turn.error;
+    return {
+      status,
+      headers: {
+        'content-type': 'application/json',
+        ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
+      },
+      body: bytes(errorBody(dialect, { status, message: messageOf(turn) })),
+    };
+  }
+  const counted = countTokens(turn, conversation);
+  const parts = beats(turn, conversation, signal);
+  if (conversation.stream) {
+    const stream = dialect === 'anthropic' ? streamAnthropic : streamOpenai;
+    return {
+      status: 200,
+      headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' },
+      body: encode(stream(parts, turn, conversation, counted)),
+    };
+  }
+  const whole = dialect === 'anthropic' ? bodyAnthropic : bodyOpenai;
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json' },
+    body: wholeBody(() => whole(parts, turn, conversation, counted)),
+  };
+}
+
+function failure(dialect: Dialect, fault: CallFault): Answer {
+  return {
+    status: fault.status,
+    headers: { 'content-type': 'application/json' },
+    body: bytes(errorBody(dialect, fault)),
+  };
+}
+
+async function* wholeBody(make: () => Promise<string>): AsyncGenerator<Buffer> {
+  try {
+    yield Buffer.from(await make());
+  } catch (error) {
+    // A body that is cut has a beginning.
+    if (error instanceof Cut) yield Buffer.from('{"id":"cut');
+    throw error;
+  }
+}
+
+async function* encode(frames: AsyncIterable<string>): AsyncGenerator<Buffer> {
+  for await (const frame of frames) yield Buffer.from(frame);
+}
+
+async function* bytes(text: string): AsyncGenerator<Buffer> {
+  yield Buffer.from(text);
+}
