@@ -16,8 +16,8 @@ export interface ResolvedRepository {
   ref: string | null;
   /** The commit it means now. */
   base: string;
-  /** Uncommitted changes of a local repository that a run will not see: count of paths. 0 for a URL. */
-  uncommitted: number;
+  /** Uncommitted changes of a local repository that a run will not see: count of paths. 0 for a URL, null where it could not be told in time. */
+  uncommitted: number | null;
 }
 
 export interface Mirrors {
