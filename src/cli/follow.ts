@@ -1,16 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Run } from '../contract/api.ts';
 import { isTerminal } from '../contract/run.ts';
-import { toAppError } from '../errors.ts';
 import type { Client } from './client.ts';
-import { plainLine } from './display.ts';
-import { plural } from './format.ts';
-import { render } from './live-view.ts';
-import { adoptRun, applyEvent, beginState } from './run-state.ts';
+import { Interrupts } from './interrupts.ts';
+import { choosePresentation } from './presentation.ts';
 import type { Session } from './session.ts';
-import { TerminalBlock } from './terminal-block.ts';
-import { Transcript } from './transcript.ts';
-import type { StreamItem } from './event-stream.ts';
 
 export interface FollowOptions {
   /** `events`: each event as a line of JSON; `silent`: nothing; `people`: a live view in a terminal, else plain lines. */
@@ -20,25 +13,11 @@ export interface FollowOptions {
   plain?: boolean | undefined;
   /** Plain lines tell everything, not only the outline. */
   full?: boolean | undefined;
+  /** What Ctrl-C does: leaves the run running, twice cancels it (`detach`, the default), or cancels it at once. */
+  interrupt?: 'detach' | 'cancel' | undefined;
 }
 
 export type FollowEnd = { kind: 'over'; run: Run } | { kind: 'detached' } | { kind: 'cancelled' };
-
-/** Milliseconds within which a second Ctrl-C cancels the run. */
-const TWICE = 2000;
-/** About 12 frames a second. */
-const FRAME = 83;
-/** Milliseconds after which a sentence without an end is printed as it is. */
-const IDLE = 1500;
-
-/** How what happens is shown. */
-interface Show {
-  item(item: StreamItem): void;
-  /** A remark of ours, between what is shown. */
-  say(text: string): void;
-  /** The run is over, or is left. Gives the terminal back. */
-  end(run: Run | null): void;
-}
 
 /** Shows a run until it is over, or until Ctrl-C: once leaves it running, twice cancels it. */
 export async function followRun(
@@ -47,15 +26,13 @@ export async function followRun(
   run: Run,
   options: FollowOptions,
 ): Promise<FollowEnd> {
-  const show = chooseShow(session, run, options);
+  const show = choosePresentation(session, run, options);
   const stop = new AbortController();
-  const interrupts = new Interrupts(
-    session,
-    client,
-    run.run_id,
-    (text) => show.say(text),
-    () => stop.abort(),
-  );
+  const interrupts = new Interrupts(session.io, client, run.run_id, {
+    say: (text) => show.say(text),
+    stop: () => stop.abort(),
+    atOnce: options.interrupt === 'cancel',
+  });
   let after = 0;
   try {
     for (;;) {
@@ -79,156 +56,4 @@ export async function followRun(
     show.end(null);
     interrupts.close();
   }
-}
-
-/** Ctrl-C: once says how to come back and leaves two seconds later, twice cancels. */
-class Interrupts {
-  leaving = false;
-  #decision: Promise<FollowEnd> | undefined;
-  #second: AbortController = new AbortController();
-  readonly #off: () => void;
-
-  constructor(session: Session, client: Client, runId: string, say: (text: string) => void, stop: () => void) {
-    const decide = async (): Promise<FollowEnd> => {
-      say(`Leaving run ${runId}; it goes on. Come back with: aideator watch ${runId}`);
-      say('Ctrl-C again within 2 s cancels it.');
-      const waited = await sleep(TWICE, true, { signal: this.#second.signal }).catch(() => false);
-      if (waited) return { kind: 'detached' };
-      try {
-        await client.cancel(runId);
-        say(`Run ${runId} is being cancelled; what was said and done until now is kept.`);
-        return { kind: 'cancelled' };
-      } catch (error) {
-        say(`Run ${runId} could not be cancelled: ${toAppError(error).message}`);
-        return { kind: 'detached' };
-      }
-    };
-    this.#off = session.io.onSignal((signal) => {
-      if (this.leaving && signal === 'interrupt') return this.#second.abort();
-      this.leaving = true;
-      this.#decision ??= signal === 'terminate' ? Promise.resolve({ kind: 'detached' }) : decide();
-      this.#decision.then(stop, stop);
-    });
-  }
-
-  /** How it was decided. */
-  end(): Promise<FollowEnd> {
-    return this.#decision ?? Promise.resolve({ kind: 'detached' });
-  }
-
-  close(): void {
-    this.#off();
-  }
-}
-
-function chooseShow(session: Session, run: Run, options: FollowOptions): Show {
-  const { stdout } = session.io;
-  if (options.show === 'events') return showEvents(session);
-  if (options.show === 'silent') return showNothing(session);
-  const live = stdout.isTTY && session.io.env['TERM'] !== 'dumb' && options.plain !== true;
-  return live ? showLive(session, run) : showPlain(session, run, options.full === true);
-}
-
-function showNothing(session: Session): Show {
-  return {
-    item: (item) => remarkOn(item, (text) => session.remark(text)),
-    say: (text) => session.remark(text),
-    end: () => undefined,
-  };
-}
-
-function showEvents(session: Session): Show {
-  const item = (given: StreamItem): void => {
-    if (given.kind === 'event')
-      session.print(`{"id":${given.event.id},"type":${JSON.stringify(given.event.type)},"data":${given.text}}`);
-    else if (given.kind === 'reset') session.print(JSON.stringify({ type: 'reset', data: given.data }));
-    else remarkOn(given, (text) => session.remark(text));
-  };
-  return { item, say: (text) => session.remark(text), end: () => undefined };
-}
-
-function showPlain(session: Session, run: Run, full: boolean): Show {
-  const transcript = new Transcript({ label: labelOf(run), palette: session.palette, full });
-  let idle: NodeJS.Timeout | undefined;
-  const flush = (): void => session.print(...transcript.flush());
-  const say = (text: string): void => session.remark(session.errPalette.warn(text));
-  return {
-    item(item) {
-      clearTimeout(idle);
-      remarkOn(item, say);
-      if (item.kind !== 'event') return;
-      session.print(...transcript.push(item.event));
-      idle = setTimeout(flush, IDLE);
-    },
-    say,
-    end() {
-      clearTimeout(idle);
-      flush();
-    },
-  };
-}
-
-function showLive(session: Session, run: Run): Show {
-  const { io, palette } = session;
-  let state = beginState(run);
-  const block = new TerminalBlock(io.stdout);
-  const unicode = hasUnicode(io.env);
-  const draw = (): void =>
-    block.draw(render(state, { columns: io.stdout.columns, rows: io.stdout.rows, now: io.now(), palette, unicode }));
-  const timer = setInterval(draw, FRAME);
-  // Whatever ends this process: the cursor comes back.
-  const off = io.onExit(() => block.leave());
-  const say = (text: string): void => block.above(text);
-  return {
-    item(item) {
-      remarkOn(item, say);
-      if (item.kind === 'reset') state = beginState(run);
-      if (item.kind === 'event') applyEvent(state, item.event);
-    },
-    say,
-    end(latest) {
-      clearInterval(timer);
-      if (latest !== null) adoptRun(state, latest);
-      block.leave();
-      off();
-    },
-  };
-}
-
-function remarkOn(item: StreamItem, say: (text: string) => void): void {
-  switch (item.kind) {
-    case 'lost':
-      // Said once in an outage, however long it lasts.
-      return item.tries === 0
-        ? say(`The connection was lost (${item.reason}); trying again, nothing is missed.`)
-        : undefined;
-    case 'back':
-      return say('Connected again.');
-    case 'reset':
-      return say('The server does not know this place in the log: it begins anew, with the first event that is kept.');
-    case 'event': {
-      const left = item.event.data['uncommitted'];
-      if (item.event.type === 'run_status' && typeof left === 'number' && left > 0) {
-        say(
-          `${plural(left, 'uncommitted change')} in the repository ${left === 1 ? 'is' : 'are'} not part of the run: it starts from the commit.`,
-        );
-      }
-    }
-  }
-}
-
-/** `0 smallest-change`; without a strategy what else tells variations apart. */
-export function labelOf(run: Pick<Run, 'variations'>): (variation: number) => string {
-  const models = new Set(run.variations.map(({ model }) => model));
-  return (index) => {
-    const variation = run.variations[index];
-    if (variation === undefined) return String(index);
-    return plainLine(`${index} ${variation.strategy ?? (models.size > 1 ? variation.model : variation.agent)}`);
-  };
-}
-
-/** Whether the locale's characters are Unicode. Source: POSIX, LC_ALL before LC_CTYPE before LANG. */
-function hasUnicode(env: Readonly<Record<string, string | undefined>>): boolean {
-  const locale = [env['LC_ALL'], env['LC_CTYPE'], env['LANG']].find((value) => value !== undefined && value !== '');
-  return env['TERM'] !== 'linux' && (locale === undefined || /utf-?8/i.test(locale));
 }

@@ -1,5 +1,6 @@
 import type { Client } from '../client.ts';
-import { followRun, labelOf } from '../follow.ts';
+import { followRun } from '../follow.ts';
+import { labelOf } from '../presentation.ts';
 import { findRunId, type Session } from '../session.ts';
 import { Transcript } from '../transcript.ts';
 
