@@ -18,7 +18,8 @@ export function openApiDocument(version: string): Json {
     description: 'An API key. Not needed where the server listens on loopback only. Scopes: read < run < admin.',
   });
   // By itself first, because its other places may be null, and a component takes the shape of the first place.
-  registry.register('Choice', choice);
+  // A clone, because only schemas made after zod was extended can be registered, and the contract may be loaded before.
+  registry.register('Choice', choice.clone());
   const groups = [runRoutes, streamRoutes, variationRoutes, keyRoutes, systemRoutes];
   for (const route of groups.flatMap((group) => Object.values(group))) registry.registerPath(route);
 
