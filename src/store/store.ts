@@ -20,7 +20,7 @@ export interface NewEvent {
 
 /** A synchronous look at the database inside a write's transaction. */
 export interface Tx {
-  run(query: Compilable<unknown>): { changes: number; lastInsertRowid: number };
+  run(query: Compilable): { changes: number; lastInsertRowid: number };
   all<Row>(query: Compilable<Row>): Row[];
 }
 
