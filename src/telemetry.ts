@@ -62,7 +62,20 @@ function createLog(level: LogLevel, stream: DestinationStream = pinoDestination(
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       // A second fence: nobody passes these, and if somebody does, they stay here.
-      redact: { paths: ['authorization', 'token', 'key', 'api_key', 'headers', '*.authorization', '*.token', '*.key', '*.api_key'], censor: '[secret]' },
+      redact: {
+        paths: [
+          'authorization',
+          'token',
+          'key',
+          'api_key',
+          'headers',
+          '*.authorization',
+          '*.token',
+          '*.key',
+          '*.api_key',
+        ],
+        censor: '[secret]',
+      },
     },
     stream,
   );
@@ -87,7 +100,11 @@ function createMetrics(): Metrics {
   const events = counter('events_committed_total', 'Events stored.', []);
   const bytes = counter('sse_bytes_total', 'Bytes of events given to sockets.', []);
   const gaps = counter('gaps_total', 'Ranges of sequence numbers that never arrived.', []);
-  const transport = counter('transport_problems_total', 'Lines from recorders that could not be read, and the like.', []);
+  const transport = counter(
+    'transport_problems_total',
+    'Lines from recorders that could not be read, and the like.',
+    [],
+  );
   const calls = counter('model_calls_total', 'Model calls through the gateway.', ['provider', 'status']);
   const tokens = counter('model_tokens_total', 'Tokens as the providers counted them.', ['provider', 'kind']);
   const cost = counter('model_cost_microdollars_total', 'Cost of the calls whose price is known.', ['provider']);
@@ -135,7 +152,12 @@ function createMetrics(): Metrics {
     transportProblem: () => transport.inc(),
     modelCall({ provider, status, tokens: used, costMicrodollars }) {
       calls.inc({ provider, status });
-      const kinds = { input: used.input, output: used.output, cache_read: used.cacheRead, cache_write: used.cacheWrite };
+      const kinds = {
+        input: used.input,
+        output: used.output,
+        cache_read: used.cacheRead,
+        cache_write: used.cacheWrite,
+      };
       for (const [kind, count] of Object.entries(kinds)) if (count !== null) tokens.inc({ provider, kind }, count);
       if (costMicrodollars === null) unpriced.inc({ provider });
       else cost.inc({ provider }, costMicrodollars);

@@ -33,7 +33,8 @@ export function buildApp(doorDeps: DoorDeps): Door {
   app.onError((error, c) => {
     const requestId = c.var.requestId;
     const response = problemResponse(error, { instance: c.req.path, requestId });
-    if (response.status >= 500) log.error({ err: error, request_id: requestId, method: c.req.method, path: c.req.path }, 'a request failed');
+    if (response.status >= 500)
+      log.error({ err: error, request_id: requestId, method: c.req.method, path: c.req.path }, 'a request failed');
     return response;
   });
   app.notFound((c) => problemResponse(notFound(c.req.path), { instance: c.req.path, requestId: c.var.requestId }));
@@ -63,7 +64,7 @@ export function buildApp(doorDeps: DoorDeps): Door {
   addStream(app, deps);
   addVariations(app, deps);
   addKeys(app, deps);
-  addDocs(app);
+  addDocs(app, deps.version);
   app.get('/', (c) => c.redirect('/docs'));
 
   const methodsOf = methodsByPath(app);
@@ -82,7 +83,12 @@ function observe({ telemetry: { metrics, log }, onRequest }: Pick<DoorDeps, 'tel
     const { method } = c.req;
     const route = routePath(c, -1);
     const { status } = c.res;
-    metrics.request({ route: route === '*' || route === '/*' ? 'none' : route, method, status, seconds: (performance.now() - start) / 1000 });
+    metrics.request({
+      route: route === '*' || route === '/*' ? 'none' : route,
+      method,
+      status,
+      seconds: (performance.now() - start) / 1000,
+    });
     log.debug({ request_id: requestId, method, path: c.req.path, status, caller: c.var.caller?.id }, 'request');
     if (c.res.headers.has(ALREADY_SENT)) return;
     c.res.headers.set('x-request-id', requestId);
@@ -96,7 +102,10 @@ function methodsByPath(app: DoorApp): (path: string) => string[] {
   const byPattern = new Map<string, { pattern: RegExp; methods: Set<string> }>();
   for (const { method, path } of app.routes) {
     if (method === 'ALL') continue;
-    const entry = byPattern.get(path) ?? { pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`), methods: new Set() };
+    const entry = byPattern.get(path) ?? {
+      pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]+')}$`),
+      methods: new Set(),
+    };
     entry.methods.add(method);
     if (method === 'GET') entry.methods.add('HEAD');
     byPattern.set(path, entry);

@@ -57,9 +57,13 @@ export function guard({ keys, host: address, allowedHosts }: Pick<DoorDeps, 'key
     const caller = await identify(c.req.path, c.req.header('authorization'));
     const needed = neededScope(c.req.method, c.req.path);
     if (caller.id !== 'anonymous' && RANK[caller.scope] < RANK[needed]) {
-      throw new AppError('forbidden', `This needs a key of scope \`${needed}\`; the one presented has \`${caller.scope}\`.`, {
-        hint: `\`aideator keys create --scope ${needed}\` makes one.`,
-      });
+      throw new AppError(
+        'forbidden',
+        `This needs a key of scope \`${needed}\`; the one presented has \`${caller.scope}\`.`,
+        {
+          hint: `\`aideator keys create --scope ${needed}\` makes one.`,
+        },
+      );
     }
     c.set('caller', caller);
     await next();
@@ -96,9 +100,13 @@ function refuseForeignOrigin(
 }
 
 function refusedOrigin(from: string): AppError {
-  return new AppError('origin_refused', `A web page from elsewhere (${JSON.stringify(from)}) may not use this server.`, {
-    hint: 'Open the page from this server itself, or use the CLI.',
-  });
+  return new AppError(
+    'origin_refused',
+    `A web page from elsewhere (${JSON.stringify(from)}) may not use this server.`,
+    {
+      hint: 'Open the page from this server itself, or use the CLI.',
+    },
+  );
 }
 
 /** The name in `name:port`, in lower case; IPv6 keeps its brackets. */

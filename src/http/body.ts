@@ -38,7 +38,10 @@ async function readBytes(request: HonoRequest): Promise<Uint8Array<ArrayBuffer>>
     }
   } catch (error) {
     if (error instanceof AppError) throw error;
-    throw new AppError('invalid_request', 'The connection ended before the body did.', { cause: error, hint: 'Send it again.' });
+    throw new AppError('invalid_request', 'The connection ended before the body did.', {
+      cause: error,
+      hint: 'Send it again.',
+    });
   }
   const whole = new Uint8Array(size);
   let at = 0;
@@ -62,14 +65,20 @@ function checkedText(bytes: Uint8Array): string {
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
-    throw new AppError('invalid_encoding', 'The body is not UTF-8.', { hint: 'Encode the JSON text as UTF-8.', cause: error });
+    throw new AppError('invalid_encoding', 'The body is not UTF-8.', {
+      hint: 'Encode the JSON text as UTF-8.',
+      cause: error,
+    });
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new AppError('invalid_json', `The body is not JSON: ${why}`, { hint: 'Check quotes, commas and escapes.', cause: error });
+    throw new AppError('invalid_json', `The body is not JSON: ${why}`, {
+      hint: 'Check quotes, commas and escapes.',
+      cause: error,
+    });
   }
   // `\ud800` alone is legal JSON, but no text: it could not be stored, nor handed to an agent, as it is.
   if (/\\u[dD][89a-fA-F]/.test(text) && !isWellFormed(value)) {

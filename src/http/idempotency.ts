@@ -28,7 +28,8 @@ export function idempotency({ store, log }: { store: Store; log: Log }) {
       within: (tx) => {
         tx.run(db.deleteFrom('idempotency').where('at', '<', new Date(Date.now() - KEEP_MS).toISOString()));
         const [row] = tx.all(db.selectFrom('idempotency').selectAll().where('key', '=', key));
-        if (row === undefined) tx.run(db.insertInto('idempotency').values({ key, fingerprint, status: 0, body: '', at: now() }));
+        if (row === undefined)
+          tx.run(db.insertInto('idempotency').values({ key, fingerprint, status: 0, body: '', at: now() }));
         return row ?? null;
       },
     });
@@ -53,11 +54,19 @@ export function idempotency({ store, log }: { store: Store; log: Log }) {
       throw invalidFields([{ path: 'header.Idempotency-Key', message: 'Must be 1 to 200 visible ASCII characters.' }]);
     }
     if (/^\/api\/v1\/keys(\/|$)/.test(c.req.path)) {
-      throw invalidFields([{ path: 'header.Idempotency-Key', message: 'A new API key is shown once, so its creation cannot be answered again.' }]);
+      throw invalidFields([
+        {
+          path: 'header.Idempotency-Key',
+          message: 'A new API key is shown once, so its creation cannot be answered again.',
+        },
+      ]);
     }
     const key = `${c.var.caller.id} ${given}`;
     const { pathname, search } = new URL(c.req.url);
-    const fingerprint = createHash('sha256').update(`${c.req.method} ${pathname}${search}\n`).update(c.var.body).digest('hex');
+    const fingerprint = createHash('sha256')
+      .update(`${c.req.method} ${pathname}${search}\n`)
+      .update(c.var.body)
+      .digest('hex');
 
     for (let other = running.get(key); other !== undefined; other = running.get(key)) {
       if (other.fingerprint !== fingerprint) throw conflict(given);
@@ -70,7 +79,9 @@ export function idempotency({ store, log }: { store: Store; log: Log }) {
       if (row !== null) return replay(row, fingerprint, given);
       await next();
       // The work is done and must be answered, even where the answer cannot be kept.
-      await settle(key, c.res).catch((error: unknown) => log.error({ err: error }, 'an answer could not be kept for its idempotency key'));
+      await settle(key, c.res).catch((error: unknown) =>
+        log.error({ err: error }, 'an answer could not be kept for its idempotency key'),
+      );
       return undefined;
     } finally {
       running.delete(key);
@@ -82,11 +93,18 @@ export function idempotency({ store, log }: { store: Store; log: Log }) {
 function replay(row: IdempotencyTable, fingerprint: string, given: string): Response {
   if (row.fingerprint !== fingerprint) throw conflict(given);
   if (row.status === 0) {
-    throw new AppError('idempotency_conflict', `The server stopped while it handled the first request with the key ${JSON.stringify(given)}.`, {
-      hint: 'See with GET /api/v1/runs whether it was done; if not, send it again with a new key.',
-    });
+    throw new AppError(
+      'idempotency_conflict',
+      `The server stopped while it handled the first request with the key ${JSON.stringify(given)}.`,
+      {
+        hint: 'See with GET /api/v1/runs whether it was done; if not, send it again with a new key.',
+      },
+    );
   }
-  return new Response(row.body, { status: row.status, headers: { 'content-type': 'application/json', 'idempotency-replayed': 'true' } });
+  return new Response(row.body, {
+    status: row.status,
+    headers: { 'content-type': 'application/json', 'idempotency-replayed': 'true' },
+  });
 }
 
 function conflict(given: string): AppError {

@@ -41,17 +41,27 @@ export function createKeys(store: Store): Keys {
       return store.query(db.selectFrom('api_keys').select('id')).length;
     },
     async list() {
-      return store.query(db.selectFrom('api_keys').select(['id', 'name', 'scope', 'created_at', 'last_used_at']).orderBy('created_at').orderBy('id'));
+      return store.query(
+        db
+          .selectFrom('api_keys')
+          .select(['id', 'name', 'scope', 'created_at', 'last_used_at'])
+          .orderBy('created_at')
+          .orderBy('id'),
+      );
     },
     async create({ name, scope }) {
       const id = newRunId();
       const key = `aid_${id}_${randomBytes(32).toString('base64url')}`;
       const view: KeyView = { id, name, scope, created_at: now(), last_used_at: null };
-      await store.write({ within: (tx) => void tx.run(db.insertInto('api_keys').values({ ...view, sha256: hash(key).toString('hex') })) });
+      await store.write({
+        within: (tx) => void tx.run(db.insertInto('api_keys').values({ ...view, sha256: hash(key).toString('hex') })),
+      });
       return { ...view, key };
     },
     async revoke(id) {
-      const gone = await store.write({ within: (tx) => tx.run(db.deleteFrom('api_keys').where('id', '=', id)).changes > 0 });
+      const gone = await store.write({
+        within: (tx) => tx.run(db.deleteFrom('api_keys').where('id', '=', id)).changes > 0,
+      });
       noted.delete(id);
       if (gone) for (const listener of listeners) listener(id);
       return gone;
@@ -59,7 +69,9 @@ export function createKeys(store: Store): Keys {
     async verify(key) {
       const id = KEY.exec(key)?.[1];
       if (id === undefined) return null;
-      const [row] = store.query(db.selectFrom('api_keys').select(['scope', 'sha256', 'last_used_at']).where('id', '=', id));
+      const [row] = store.query(
+        db.selectFrom('api_keys').select(['scope', 'sha256', 'last_used_at']).where('id', '=', id),
+      );
       if (row === undefined || !timingSafeEqual(hash(key), Buffer.from(row.sha256, 'hex'))) return null;
       // A full disk must not lock people out: the use goes unnoted then.
       await noteUse(id, row.last_used_at).catch(() => undefined);

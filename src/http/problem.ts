@@ -15,7 +15,14 @@ export interface FieldError {
 
 type Part = 'json' | 'query' | 'param' | 'header' | 'cookie' | 'form';
 
-const PREFIX: Record<Part, string> = { json: '', form: '', query: 'query.', param: 'path.', header: 'header.', cookie: 'cookie.' };
+const PREFIX: Record<Part, string> = {
+  json: '',
+  form: '',
+  query: 'query.',
+  param: 'path.',
+  header: 'header.',
+  cookie: 'cookie.',
+};
 
 /**
  * The problem document of a thrown value. What is not an AppError was not foreseen: it becomes `internal`, and its
@@ -55,7 +62,11 @@ function known(thrown: unknown): AppError {
   if (thrown instanceof HTTPException) {
     if (thrown.status === 415) return unsupportedMediaType();
     // The validator's only own complaint: JSON is wanted, and the body is empty (anything else was refused before).
-    if (thrown.status === 400) return new AppError('invalid_json', 'The body is empty, but JSON is wanted.', { cause: thrown, hint: 'What it may be: /docs.' });
+    if (thrown.status === 400)
+      return new AppError('invalid_json', 'The body is empty, but JSON is wanted.', {
+        cause: thrown,
+        hint: 'What it may be: /docs.',
+      });
   }
   return new AppError('internal', 'The server failed in a way it did not foresee.', {
     cause: thrown,
@@ -71,13 +82,19 @@ export function unsupportedMediaType(): AppError {
 
 /** The error for a part of a request that its schema refuses: says each field and what is wrong with it. */
 export function invalidRequest(part: Part, error: z.ZodError): AppError {
-  const errors = fieldErrors(error.issues, []).map(({ path, message }) => ({ path: `${PREFIX[part]}${path}`, message }));
+  const errors = fieldErrors(error.issues, []).map(({ path, message }) => ({
+    path: `${PREFIX[part]}${path}`,
+    message,
+  }));
   return invalidFields(errors);
 }
 
 export function invalidFields(errors: readonly FieldError[]): AppError {
   const [first] = errors;
-  const detail = first === undefined ? 'The request is not valid.' : `${first.path === '' ? 'The body' : first.path}: ${first.message}`;
+  const detail =
+    first === undefined
+      ? 'The request is not valid.'
+      : `${first.path === '' ? 'The body' : first.path}: ${first.message}`;
   return new AppError('invalid_request', errors.length > 1 ? `${detail} (and ${errors.length - 1} more)` : detail, {
     hint: 'What each field may be: /docs, or /openapi.json.',
     details: { errors },
@@ -88,11 +105,16 @@ function fieldErrors(issues: readonly z.core.$ZodIssue[], above: readonly Proper
   return issues.flatMap((issue): FieldError[] => {
     const path = [...above, ...issue.path];
     if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({ path: [...path, key].map(String).join('.'), message: 'There is no such field.' }));
+      return issue.keys.map((key) => ({
+        path: [...path, key].map(String).join('.'),
+        message: 'There is no such field.',
+      }));
     }
     if (issue.code === 'invalid_union') {
       // The branch that was meant is the one whose complaints lie deeper than the value itself.
-      const meant = issue.errors.find((branch) => branch.length > 0 && branch.every(({ path: inner }) => inner.length > 0));
+      const meant = issue.errors.find(
+        (branch) => branch.length > 0 && branch.every(({ path: inner }) => inner.length > 0),
+      );
       if (meant !== undefined) return fieldErrors(meant, path);
       const wanted = issue.errors.flatMap((branch) => branch.map(({ message }) => message));
       return [{ path: path.map(String).join('.'), message: wanted.join('; or: ') || issue.message }];

@@ -29,26 +29,36 @@ export interface Listening {
 export async function listen({ app, streams }: Door, options: ListenOptions): Promise<Listening> {
   const { host, port, keys, log, closeTimeoutMs = 5000 } = options;
   if (!isLoopback(host) && (await keys.count()) === 0) {
-    throw new AppError('exposed_without_key', `Others could reach the server on ${host}, and there is no API key yet.`, {
-      hint: 'Make one with `aideator keys create --name me --scope admin`, or listen on 127.0.0.1.',
-    });
+    throw new AppError(
+      'exposed_without_key',
+      `Others could reach the server on ${host}, and there is no API key yet.`,
+      {
+        hint: 'Make one with `aideator keys create --name me --scope admin`, or listen on 127.0.0.1.',
+      },
+    );
   }
   const handle = getRequestListener(app.fetch, {
     // For HTTP/1.0, which may leave the Host out.
     hostname: 'localhost',
     overrideGlobalObjects: false,
     errorHandler: (error) => {
-      const failure = error instanceof Error && error.name === 'RequestError' ? new AppError('invalid_request', `The request cannot be read: ${error.message}`, { cause: error }) : toAppError(error);
+      const failure =
+        error instanceof Error && error.name === 'RequestError'
+          ? new AppError('invalid_request', `The request cannot be read: ${error.message}`, { cause: error })
+          : toAppError(error);
       if (failure.status >= 500) log?.error({ err: error }, 'a request failed outside of its route');
       return problemResponse(failure);
     },
   });
-  const server = createServer({ headersTimeout: 20_000, requestTimeout: 120_000, keepAliveTimeout: 65_000, maxHeaderSize: 32 * 1024 }, (request, response) => {
-    handle(request, response).catch((error: unknown) => {
-      log?.error({ err: error }, 'an answer could not be sent');
-      response.destroy();
-    });
-  });
+  const server = createServer(
+    { headersTimeout: 20_000, requestTimeout: 120_000, keepAliveTimeout: 65_000, maxHeaderSize: 32 * 1024 },
+    (request, response) => {
+      handle(request, response).catch((error: unknown) => {
+        log?.error({ err: error }, 'an answer could not be sent');
+        response.destroy();
+      });
+    },
+  );
   await start(server, host, port);
   server.on('error', (error) => log?.error({ err: error }, 'the listening socket failed'));
   const address = server.address();

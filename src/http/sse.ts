@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { CommittedFrames, FramePage, Store } from '../store/store.ts';
+import type { CommittedFrames, Store } from '../store/store.ts';
 import type { Log, Metrics } from '../telemetry.ts';
+import { CatchUp, readPage } from './catch-up.ts';
 import { Frames, Subscriber } from './subscriber.ts';
 import type { Reset, Subscription } from './subscriber.ts';
 
@@ -41,8 +42,6 @@ const DEFAULTS: SseOptions = {
   retryJitterMs: 4000,
 };
 
-/** A turn of catching up gives way after this, so that commits and requests are not kept waiting. */
-const TURN_MS = 4;
 /** Readers that are served in one go where it is not urgent (heartbeats, shutdown): a write costs about 5 us. */
 const SLICE = 250;
 
@@ -55,22 +54,20 @@ interface Group {
 export class SseHub {
   readonly #store: Store;
   readonly #metrics: Metrics;
-  readonly #log: Log;
   readonly #options: SseOptions;
   readonly #hello: Frames;
   readonly #groups = new Map<number, Group>();
   readonly #stopListening: () => void;
   readonly #heartbeat: NodeJS.Timeout;
-  #queue: Subscriber[] = [];
-  #turn: NodeJS.Immediate | undefined;
+  readonly #catchUp: CatchUp;
   #count = 0;
   #closing = false;
 
   constructor(deps: { store: Store; metrics: Metrics; log: Log }, options: Partial<SseOptions> = {}) {
     this.#store = deps.store;
     this.#metrics = deps.metrics;
-    this.#log = deps.log;
     this.#options = { ...DEFAULTS, ...options };
+    this.#catchUp = new CatchUp({ ...deps, ...this.#options, join: (reader) => this.#join(reader) });
     this.#hello = new Frames(Buffer.from(`retry: ${this.#options.retryMs}\n\n`));
     this.#stopListening = deps.store.onCommit((committed) => this.#deliver(committed));
     this.#heartbeat = setInterval(() => void this.#beat(), this.#options.heartbeatMs).unref();
@@ -108,7 +105,11 @@ export class SseHub {
    * @param cursor what the reader says it saw last; undefined = nothing. Ids are store-wide, so any id that was given out is
    *   a position in every run; what is none is answered with a reset and the stream from its first event.
    */
-  place(source: { run: number; isOver: () => boolean }, cursor: string | undefined, variation?: number): { after: number; reset?: Reset } | 'over' {
+  place(
+    source: { run: number; isOver: () => boolean },
+    cursor: string | undefined,
+    variation?: number,
+  ): { after: number; reset?: Reset } | 'over' {
     const range = this.#store.range(source.run);
     const reset = (reason: Reset['reason']): { after: number; reset: Reset } => ({
       after: 0,
@@ -118,7 +119,8 @@ export class SseHub {
     if (cursor !== undefined && !/^\d{0,16}$/.test(cursor)) return reset('malformed');
     if (after > this.#store.lastId()) return reset('unknown');
     if (after > 0 && range !== null && after < range.first) return reset('pruned');
-    if (isOver(source) && this.#read(source.run, after, variation, 1).count === 0) return 'over';
+    if (isOver(source) && readPage(this.#store, { run: source.run, cursor: after, variation }, 1).count === 0)
+      return 'over';
     return { after };
   }
 
@@ -126,7 +128,8 @@ export class SseHub {
   open(response: ServerResponse, connection: Socket, subscription: Subscription): void {
     if (connection.destroyed || response.destroyed) return;
     // A pipelined request is handled before the answer to the one before it is out: its response has no socket until then.
-    if (response.socket === null) response.once('socket', () => setImmediate(() => this.#start(response, connection, subscription)));
+    if (response.socket === null)
+      response.once('socket', () => setImmediate(() => this.#start(response, connection, subscription)));
     else this.#start(response, connection, subscription);
   }
 
@@ -136,7 +139,7 @@ export class SseHub {
     const reader = new Subscriber(response, socket, subscription, {
       stallMs: this.#options.stallMs,
       onDrain: (drained) => {
-        if (drained.state === 'waiting') this.#enqueue(drained);
+        if (drained.state === 'waiting') this.#catchUp.enqueue(drained);
       },
       onClose: (closed) => this.#forget(closed),
     });
@@ -148,9 +151,10 @@ export class SseHub {
     }
     group.members.add(reader);
     reader.send(this.#hello);
-    if (subscription.reset !== undefined) reader.send(new Frames(Buffer.from(`event: reset\ndata: ${JSON.stringify(subscription.reset)}\n\n`)));
+    if (subscription.reset !== undefined)
+      reader.send(new Frames(Buffer.from(`event: reset\ndata: ${JSON.stringify(subscription.reset)}\n\n`)));
     if (this.#closing) this.#end(reader);
-    else this.#enqueue(reader);
+    else this.#catchUp.enqueue(reader);
     socket.uncork();
   }
 
@@ -207,76 +211,13 @@ export class SseHub {
   /** From live back to the store, at the cursor; once the socket took what it has. */
   #fallBack(group: Group, reader: Subscriber): void {
     group.live.delete(reader);
-    this.#wait(reader);
+    this.#catchUp.wait(reader);
   }
 
   #endIfOver(run: number, group: Group): void {
     if (group.live.size === 0 || !isOver(group)) return;
     const last = this.#store.range(run)?.last ?? 0;
     for (const reader of group.live) if (reader.cursor >= last) this.#end(reader);
-  }
-
-  // Catching up.
-
-  #wait(reader: Subscriber): void {
-    reader.state = 'waiting';
-    if (!reader.mustDrain) this.#enqueue(reader);
-  }
-
-  #enqueue(reader: Subscriber): void {
-    reader.state = 'queued';
-    this.#queue.push(reader);
-    this.#turn ??= setImmediate(() => this.#catchUp());
-  }
-
-  /** One turn: a page for each reader that waits for one, the longest waiting first, while there is time. */
-  #catchUp(): void {
-    this.#turn = undefined;
-    const queue = this.#queue;
-    this.#queue = [];
-    // Readers at the same place (all of them, after a restart) share a page within the turn.
-    const pages = new Map<string, { page: FramePage; frames: Frames }>();
-    const end = performance.now() + TURN_MS;
-    let served = 0;
-    for (const reader of queue) {
-      if (served > 0 && performance.now() > end) break;
-      served += 1;
-      if (reader.state !== 'queued') continue;
-      try {
-        this.#advance(reader, pages);
-      } catch (error) {
-        this.#log.error({ err: error, run: reader.run, after: reader.cursor }, 'the event log could not be read for a stream');
-        reader.destroy();
-      }
-    }
-    // Those that got a page queued up again behind those that did not.
-    this.#queue = [...queue.slice(served), ...this.#queue];
-    if (this.#queue.length > 0) this.#turn ??= setImmediate(() => this.#catchUp());
-  }
-
-  #advance(reader: Subscriber, pages: Map<string, { page: FramePage; frames: Frames }>): void {
-    const { pageSize, maxBacklog } = this.#options;
-    for (;;) {
-      const limit = Math.min(reader.pageSize, pageSize);
-      const place = `${reader.run} ${reader.cursor} ${reader.variation ?? ''} ${limit}`;
-      let found = pages.get(place);
-      if (found === undefined) {
-        const page = this.#read(reader.run, reader.cursor, reader.variation, limit);
-        found = { page, frames: new Frames(page.frames) };
-        pages.set(place, found);
-      }
-      if (found.page.count === 0) return this.#join(reader);
-      reader.send(found.frames);
-      this.#metrics.streamed(found.frames.plain.length);
-      reader.cursor = found.page.lastId;
-      // Long events make short pages: what waits in memory per reader is bytes, not events.
-      const bytes = Math.max(1, found.frames.plain.length);
-      reader.pageSize = Math.max(1, Math.floor(limit * Math.min(2, maxBacklog / 4 / bytes)));
-      const isFull = found.page.count >= limit;
-      if (reader.backlog > maxBacklog || (isFull && reader.mustDrain)) return this.#wait(reader);
-      if (isFull) return this.#enqueue(reader);
-      // A short page: most likely the end. To be sure is one more read, and must be in this same step.
-    }
   }
 
   /** Everything committed was sent: the reader lives on commits from here on, unless there will be none. */
@@ -289,15 +230,13 @@ export class SseHub {
     group.live.add(reader);
   }
 
-  #read(run: number, after: number, variation: number | undefined, limit: number): FramePage {
-    return this.#store.readFrames(run, { after, limit, ...(variation === undefined ? {} : { variation }) });
-  }
-
   // All of them.
 
   /** A comment for proxies, and an event without an id for pages that want to know that the stream lives. */
   async #beat(): Promise<void> {
-    const frames = new Frames(Buffer.from(`:\nevent: heartbeat\ndata: ${JSON.stringify({ time: new Date().toISOString() })}\n\n`));
+    const frames = new Frames(
+      Buffer.from(`:\nevent: heartbeat\ndata: ${JSON.stringify({ time: new Date().toISOString() })}\n\n`),
+    );
     for (const [run, group] of this.#groups) this.#endIfOver(run, group);
     await this.#slowly((reader) => {
       // What waits for the socket says the same; and a stuck one is to get no more.

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError } from '../../errors.ts';
 import type { DoorApp } from '../door.ts';
+import { openApiDocument } from '../openapi.ts';
 
 /** Swagger UI at /docs, from files of our own: nothing is loaded from elsewhere, and the policy forbids it. */
 
@@ -46,17 +47,28 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 /** @param folder where the files of swagger-ui-dist are; null where they are not. */
-export function addDocs(app: DoorApp, folder: string | null = findSwaggerUi()): void {
+export function addDocs(app: DoorApp, version: string, folder: string | null = findSwaggerUi()): void {
+  const document = JSON.stringify(openApiDocument(version));
+  app.get('/openapi.json', (c) => c.body(document, 200, { 'content-type': 'application/json' }));
   app.get('/docs', (c) => c.html(PAGE, 200, { 'content-security-policy': POLICY }));
   app.get('/docs/:file', async (c) => {
     const name = c.req.param('file');
     if (name === 'start.js') return c.body(START, 200, { 'content-type': 'text/javascript; charset=utf-8' });
     const type = FILES[name];
-    if (type === undefined) throw new AppError('not_found', `There is no ${c.req.path}.`, { hint: 'The documentation begins at /docs.' });
+    if (type === undefined)
+      throw new AppError('not_found', `There is no ${c.req.path}.`, { hint: 'The documentation begins at /docs.' });
     const path = folder === null ? null : join(folder, name);
-    const size = path === null ? null : await stat(path).then((found) => found.size, () => null);
+    const size =
+      path === null
+        ? null
+        : await stat(path).then(
+            (found) => found.size,
+            () => null,
+          );
     if (path === null || size === null) {
-      throw new AppError('not_found', 'Swagger UI is not part of this installation.', { hint: '/openapi.json has the whole description.' });
+      throw new AppError('not_found', 'Swagger UI is not part of this installation.', {
+        hint: '/openapi.json has the whole description.',
+      });
     }
     return new Response(Readable.toWeb(createReadStream(path)), {
       headers: { 'content-type': type, 'content-length': String(size), 'cache-control': 'max-age=3600' },

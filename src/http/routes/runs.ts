@@ -1,8 +1,33 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { comparison, eventPage, run, runPage, runStatusView, selectRequest, shipped, shipRequest, submitRequest, submitted } from '../../contract/api.ts';
+import {
+  comparison,
+  eventPage,
+  run,
+  runPage,
+  runStatusView,
+  selectRequest,
+  shipped,
+  shipRequest,
+  submitRequest,
+  submitted,
+} from '../../contract/api.ts';
 import { runStatus } from '../../contract/run.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
-import { API, diffResponse, diffText, idempotencyHeader, integer, json, jsonBody, needs, noFields, POST_REFUSALS, refusals, runParams, variationId } from './shared.ts';
+import {
+  API,
+  diffResponse,
+  diffText,
+  idempotencyHeader,
+  integer,
+  json,
+  jsonBody,
+  needs,
+  noFields,
+  POST_REFUSALS,
+  refusals,
+  runParams,
+  variationId,
+} from './shared.ts';
 
 const tags = ['runs'];
 const one = `${API}/runs/{id}`;
@@ -16,7 +41,10 @@ export const runRoutes = {
     tags,
     ...needs('run'),
     request: { headers: idempotencyHeader, body: jsonBody(submitRequest) },
-    responses: { 202: json(submitted, 'Stored; its variations start as there is room.'), ...refusals(...POST_REFUSALS) },
+    responses: {
+      202: json(submitted, 'Stored; its variations start as there is room.'),
+      ...refusals(...POST_REFUSALS),
+    },
   }),
   list: createRoute({
     method: 'get',
@@ -52,7 +80,11 @@ export const runRoutes = {
     tags,
     ...needs('run'),
     request: { params: runParams },
-    responses: { 202: { description: 'It is being stopped, and is forgotten then.' }, 204: { description: 'It is gone.' }, ...refusals(400, 404, 409, 507) },
+    responses: {
+      202: { description: 'It is being stopped, and is forgotten then.' },
+      204: { description: 'It is gone.' },
+      ...refusals(400, 404, 409, 507),
+    },
   }),
   status: createRoute({
     method: 'get',
@@ -79,7 +111,10 @@ export const runRoutes = {
         variation_id: variationId.optional(),
       }),
     },
-    responses: { 200: json(eventPage, 'A page of events; `next_after` is null where it is the last so far.'), ...refusals(400, 404) },
+    responses: {
+      200: json(eventPage, 'A page of events; `next_after` is null where it is the last so far.'),
+      ...refusals(400, 404),
+    },
   }),
   compare: createRoute({
     method: 'get',
@@ -149,7 +184,9 @@ export function addRuns(app: DoorApp, { flow }: Pick<DoorDeps, 'flow'>): void {
     const { a, b } = c.req.valid('query');
     return diffResponse(await flow.diff(id, a, b), `${id}-${a}-${b}.diff`);
   });
-  app.openapi(runRoutes.select, async (c) => c.json(await flow.select(c.req.valid('param').id, c.req.valid('json')), 200));
+  app.openapi(runRoutes.select, async (c) =>
+    c.json(await flow.select(c.req.valid('param').id, c.req.valid('json')), 200),
+  );
   app.openapi(runRoutes.ship, async (c) => c.json(await flow.ship(c.req.valid('param').id, c.req.valid('json')), 200));
   app.openapi(runRoutes.cancel, async (c) => c.json(await flow.cancel(c.req.valid('param').id), 200));
 }

@@ -19,24 +19,38 @@ export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER) {
     .openapi({ type: 'integer', minimum: min, maximum: max });
 }
 
-export const runId = z.string().regex(RUN_ID, 'A run id is a letter and nine letters or digits.').openapi({ example: 'kq7m2xw9hc' });
+export const runId = z
+  .string()
+  .regex(RUN_ID, 'A run id is a letter and nine letters or digits.')
+  .openapi({ example: 'kq7m2xw9hc' });
 export const variationId = integer(0).openapi({ description: 'Index of the variation, from 0.' });
 
 export const runParams = z.strictObject({ id: runId });
 export const variationParams = z.strictObject({ id: runId, v: variationId });
 
 /** A body that may be left out, and has nothing in it. */
-export const noFields = { content: { 'application/json': { schema: z.strictObject({}).meta({ id: 'Nothing' }) } }, required: false } as const;
+export const noFields = {
+  content: { 'application/json': { schema: z.strictObject({}).meta({ id: 'Nothing' }) } },
+  required: false,
+} as const;
 
 export const idempotencyHeader = z.object({
   'Idempotency-Key': z
     .string()
     .regex(/^[\x21-\x7e]{1,200}$/, 'Must be 1 to 200 visible ASCII characters.')
     .optional()
-    .openapi({ description: 'The same request with the same key, within 24 hours, is done once and answered the same. Only successes are kept.' }),
+    .openapi({
+      description:
+        'The same request with the same key, within 24 hours, is done once and answered the same. Only successes are kept.',
+    }),
 });
 
-const ALL = { 401: 'No valid API key.', 403: 'The key may not do that; or a web page from elsewhere asked.', 500: 'A fault of ours.', 503: 'The server is shutting down.' };
+const ALL = {
+  401: 'No valid API key.',
+  403: 'The key may not do that; or a web page from elsewhere asked.',
+  500: 'A fault of ours.',
+  503: 'The server is shutting down.',
+};
 const REASONS = {
   400: 'The request does not fit the schema.',
   404: 'No such thing.',

@@ -24,10 +24,18 @@ export const streamRoutes = {
     ...needs('read'),
     request: {
       params: runParams,
-      headers: z.object({ 'Last-Event-ID': position.openapi({ description: 'Id of the last event seen. Wins over `after`: an EventSource that comes back repeats its URL.' }) }),
+      headers: z.object({
+        'Last-Event-ID': position.openapi({
+          description: 'Id of the last event seen. Wins over `after`: an EventSource that comes back repeats its URL.',
+        }),
+      }),
       query: z.strictObject({
-        after: position.openapi({ description: 'Id of the last event seen. What is no such id is answered with a reset.' }),
-        variation_id: variationId.optional().openapi({ description: "Only this variation's events, and the run's own." }),
+        after: position.openapi({
+          description: 'Id of the last event seen. What is no such id is answered with a reset.',
+        }),
+        variation_id: variationId
+          .optional()
+          .openapi({ description: "Only this variation's events, and the run's own." }),
       }),
     },
     responses: {

@@ -1,8 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { info } from '../../contract/api.ts';
-import { AppError } from '../../errors.ts';
-import type { DoorApp, RouteDeps } from '../door.ts';
-import { openApiDocument } from '../openapi.ts';
+import type { DoorApp, DoorDeps } from '../door.ts';
 import { API, json, needs, refusals } from './shared.ts';
 
 const tags = ['system'];
@@ -25,7 +23,10 @@ export const systemRoutes = {
     summary: 'The process lives',
     tags,
     ...open,
-    responses: { 200: json(z.object({ status: z.literal('ok'), version: z.string() }).meta({ id: 'Health' }), 'It does.'), ...refusals() },
+    responses: {
+      200: json(z.object({ status: z.literal('ok'), version: z.string() }).meta({ id: 'Health' }), 'It does.'),
+      ...refusals(),
+    },
   }),
   ready: createRoute({
     method: 'get',
@@ -34,7 +35,10 @@ export const systemRoutes = {
     summary: 'The store can be written, and the server is not shutting down',
     tags,
     ...open,
-    responses: { 200: json(z.object({ status: z.literal('ready') }).meta({ id: 'Readiness' }), 'Ready.'), ...refusals(507) },
+    responses: {
+      200: json(z.object({ status: z.literal('ready') }).meta({ id: 'Readiness' }), 'Ready.'),
+      ...refusals(507),
+    },
   }),
   metrics: createRoute({
     method: 'get',
@@ -43,21 +47,22 @@ export const systemRoutes = {
     summary: 'Metrics as Prometheus text',
     tags,
     ...needs('read'),
-    responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: z.string() } } }, ...refusals() },
+    responses: {
+      200: { description: 'The metrics.', content: { 'text/plain': { schema: z.string() } } },
+      ...refusals(),
+    },
   }),
 };
 
-export function addSystem(app: DoorApp, { flow, store, streams, telemetry: { metrics }, version }: RouteDeps): void {
+export function addSystem(app: DoorApp, { flow, store, telemetry: { metrics }, version }: DoorDeps): void {
   app.openapi(systemRoutes.info, async (c) => c.json(await flow.info(), 200));
   app.openapi(systemRoutes.health, (c) => c.json({ status: 'ok' as const, version }, 200));
   app.openapi(systemRoutes.ready, async (c) => {
-    if (streams.isClosing) throw new AppError('shutting_down', 'The server is shutting down.', { hint: 'Try again when it is back.' });
     // Takes the write lock and changes nothing: a store that went read-only, or is held by another process, refuses it.
     await store.write({ within: (tx) => void tx.run(store.db.deleteFrom('api_keys').where('id', '=', '')) });
     return c.json({ status: 'ready' as const }, 200);
   });
-  app.openapi(systemRoutes.metrics, async (c) => c.text(await metrics.render(), 200, { 'content-type': metrics.contentType }));
-
-  const document = JSON.stringify(openApiDocument(version));
-  app.get('/openapi.json', (c) => c.body(document, 200, { 'content-type': 'application/json' }));
+  app.openapi(systemRoutes.metrics, async (c) =>
+    c.text(await metrics.render(), 200, { 'content-type': metrics.contentType }),
+  );
 }

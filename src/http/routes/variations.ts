@@ -1,7 +1,18 @@
 import { createRoute } from '@hono/zod-openapi';
 import { run, variation } from '../../contract/api.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
-import { API, diffResponse, diffText, idempotencyHeader, json, needs, noFields, POST_REFUSALS, refusals, variationParams } from './shared.ts';
+import {
+  API,
+  diffResponse,
+  diffText,
+  idempotencyHeader,
+  json,
+  needs,
+  noFields,
+  POST_REFUSALS,
+  refusals,
+  variationParams,
+} from './shared.ts';
 
 const tags = ['variations'];
 const one = `${API}/runs/{id}/variations/{v}`;
