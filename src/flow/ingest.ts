@@ -50,16 +50,15 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
             .where('no', '=', attempt.attemptNo),
         );
       }
-      tx.run(
-        db
-          .updateTable('attempts')
-          .set({
-            ...(sawEof ? {} : { cursor: batch.cursor }),
-            ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
-            ...(stated === undefined ? {} : { stated_result: stated.data }),
-          })
-          .where('no', '=', attempt.attemptNo),
-      );
+      const noted = {
+        ...(sawEof ? {} : { cursor: batch.cursor }),
+        ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
+        ...(stated === undefined ? {} : { stated_result: stated.data }),
+      };
+      // A batch of nothing but the eof has nothing to note, and an UPDATE without a SET is no SQL.
+      if (Object.keys(noted).length > 0) {
+        tx.run(db.updateTable('attempts').set(noted).where('no', '=', attempt.attemptNo));
+      }
     },
   });
   attempt.speaking ||= firstWord;
