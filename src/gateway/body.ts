@@ -24,7 +24,10 @@ export async function readBody(request: IncomingMessage, signal: AbortSignal, li
       if (size > limit * PATIENCE) break;
     }
   } catch (error) {
-    throw signal.aborted ? signal.reason : error;
+    if (signal.aborted) throw signal.reason;
+    throw new CallFault(499, 'invalid_request', 'The agent closed its connection in the middle of its request.', {
+      cause: error,
+    });
   } finally {
     signal.removeEventListener('abort', onAbort);
   }

@@ -9,8 +9,9 @@ import { createMask, type Mask } from './mask.ts';
 import { createMeter, noUsage, unknownUsage, type Meter } from './meter.ts';
 import { createPrices, type PriceTable, type Rates } from './prices.ts';
 import { relay, sendFault } from './relay.ts';
-import { createScriptedModel, type ScriptedModel } from './scripted/answer.ts';
+import { createScriptedModel } from './scripted/answer.ts';
 import type { Script } from './scripted/script.ts';
+import { findTarget, providerPart } from './target.ts';
 
 export interface GatewayDeps {
   providers: Readonly<Record<string, ProviderConfig>>;
@@ -23,13 +24,6 @@ export interface GatewayDeps {
   /** Largest request body in bytes. */
   maxRequestBytes?: number;
   log?: { warn(facts: object, message: string): void };
-}
-
-interface Target {
-  providerName: string;
-  provider: ProviderConfig;
-  /** The provider's own name for the model. */
-  model: string;
 }
 
 /** What is known of a call while it goes on. */
@@ -71,7 +65,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     }
     if (request.method !== 'POST')
       throw new CallFault(405, 'method_not_allowed', `${pathname} takes POST, not ${request.method}.`);
-    const target = find(caller.model, deps.providers, scripted);
+    const target = findTarget(caller.model, deps.providers, scripted);
     const { providerName, provider } = target;
     progress.mask = createMask([provider.key, passwordOf(provider.baseUrl)]);
     if (provider.kind !== 'scripted' && provider.kind !== dialect) {
@@ -198,7 +192,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   return {
     handle,
     check(model) {
-      const { provider } = find(model, deps.providers, scripted);
+      const { provider } = findTarget(model, deps.providers, scripted);
       return provider.kind === 'scripted' ? 'both' : provider.kind;
     },
     async close() {
@@ -233,58 +227,6 @@ function sumUp(
 function split(usage: typeof unknownUsage): { tokens: ModelCall['tokens']; usage: typeof unknownUsage } {
   const { input, output, cacheRead, cacheWrite } = usage;
   return { tokens: { input, output, cacheRead, cacheWrite }, usage };
-}
-
-/** Errors: unknown_model, provider_key_missing. */
-function find(
-  model: string,
-  providers: GatewayDeps['providers'],
-  scripted: ReadonlyMap<string, ScriptedModel>,
-): Target {
-  const providerName = providerPart(model);
-  const name = model.slice(providerName.length + 1);
-  if (providerName === model || name === '') {
-    throw new AppError('unknown_model', `The model ${JSON.stringify(model)} names no provider.`, {
-      hint: 'A model is <provider>/<model>, e.g. anthropic/claude-sonnet-4-5.',
-    });
-  }
-  const provider = Object.hasOwn(providers, providerName) ? providers[providerName] : undefined;
-  if (provider === undefined) {
-    throw new AppError(
-      'unknown_model',
-      `The model ${model} is of the provider ${providerName}, which is not configured.`,
-      {
-        hint: `Configured are ${Object.keys(providers).join(', ') || 'none'}. Add it under \`providers\` in the configuration, or choose another model.`,
-      },
-    );
-  }
-  if (provider.kind === 'scripted') {
-    const script = scripted.get(providerName);
-    if (script === undefined) {
-      throw new AppError('unknown_model', `The scripted provider ${providerName} has no script.`, {
-        hint: `Set providers.${providerName}.script to a script file.`,
-      });
-    }
-    if (!script.models.includes(name)) {
-      throw new AppError('unknown_model', `The script of the provider ${providerName} has no model ${name}.`, {
-        hint: `It has ${script.models.join(', ')}.`,
-      });
-    }
-  }
-  if (provider.keyNeeded && provider.key === null) {
-    throw new AppError(
-      'provider_key_missing',
-      `The provider ${providerName} needs a key and none is set${provider.keyFrom === null ? '' : ` in ${provider.keyFrom}`}.`,
-      {
-        hint: `Set ${provider.keyFrom === null ? `providers.${providerName}.key_env or key_file` : `a key in ${provider.keyFrom}`} where the server runs, or choose a model of another provider.`,
-      },
-    );
-  }
-  return { providerName, provider, model: name };
-}
-
-function providerPart(model: string): string {
-  return model.split('/', 1)[0] ?? '';
 }
 
 function scriptPrices(scripts: Readonly<Record<string, Script>>): Record<string, Rates> {

@@ -78,8 +78,9 @@ export function* pieces(text: string, size: number): Generator<string> {
   for (let from = 0; from < text.length;) {
     let to = Math.min(text.length, from + size);
     if (to < text.length) {
-      const space = text.slice(from, to).search(/\s\S*$/);
-      if (space > 0) to = from + space + 1;
+      let space = to - 1;
+      while (space > from && !/\s/.test(text[space] ?? '')) space--;
+      if (space > from) to = space + 1;
       const last = text.charCodeAt(to - 1);
       if (last >= 0xd800 && last <= 0xdbff) to += 1;
     }
