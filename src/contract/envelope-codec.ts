@@ -114,7 +114,8 @@ export function createDecoder(attempt: string, options: DecoderOptions = {}): En
 
   function takePart(out: Decoded, line: Line): void {
     const part = line.part;
-    if (part === null || part.i >= part.n || part.n > maxParts || !isEnvelopeType(part.of)) {
+    // An eof always fits its line: one in parts is not the recorder's.
+    if (part === null || part.i >= part.n || part.n > maxParts || !isEnvelopeType(part.of) || part.of === 'eof') {
       out.problems.push(`line ${line.seq} is a part without its place`);
       miss(line.seq, line.seq, 'a part without its place');
       return;

@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
+import { setTimeout as wait } from 'node:timers/promises';
+import { signalGroup } from './process-identity.ts';
+
+export interface Exit {
+  code: number | null;
+  signal: string | null;
+}
+
+/** A started agent: the leader of a process group of its own. */
+export interface AgentProcess {
+  stdin: Writable;
+  stdout: Readable;
+  stderr: Readable;
+  /** How the leader ended. Never rejects. */
+  exited: Promise<Exit>;
+  readonly exit: Exit | null;
+  signal(signal: NodeJS.Signals): void;
+  /** SIGTERM to the group, `graceMs` later SIGKILL; resolves once the leader is gone. */
+  terminate(graceMs: number): Promise<Exit>;
+}
+
+/** The program cannot be started: it is not there, or may not be run. */
+export class AgentMissing extends Error {
+  override readonly name = 'AgentMissing';
+}
+
+/** Starts an agent without a shell. Errors: {@link AgentMissing}. */
+export async function startAgent(
+  [program, ...args]: readonly [string, ...string[]],
+  options: { cwd: string; env: Record<string, string> },
+): Promise<AgentProcess> {
+  const child = spawn(program, args, {
+    cwd: options.cwd,
+    env: options.env,
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let exit: Exit | null = null;
+  const exited = new Promise<Exit>((resolve) => {
+    child.once('exit', (code, signal) => {
+      exit = { code, signal };
+      resolve(exit);
+    });
+  });
+  // An agent may end without reading what it was sent: its exit says so.
+  child.stdin.on('error', () => undefined);
+  child.stdout.on('error', () => undefined);
+  child.stderr.on('error', () => undefined);
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      reject(new AgentMissing(explain(program, error, options), { cause: error }));
+    });
+  });
+  const { pid } = child;
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    exited,
+    get exit() {
+      return exit;
+    },
+    signal: (signal) => signalGroup(pid, signal),
+    terminate: async (graceMs) => {
+      signalGroup(pid, 'SIGTERM');
+      const stopped = new AbortController();
+      const late = wait(graceMs, undefined, { signal: stopped.signal, ref: false }).then(
+        () => signalGroup(pid, 'SIGKILL'),
+        () => undefined,
+      );
+      const result = await exited;
+      stopped.abort();
+      await late;
+      return result;
+    },
+  };
+}
+
+/** Why a program did not start, in words. The kernel's ENOENT may also mean its interpreter or the folder it was to run in. */
+function explain(
+  program: string,
+  error: NodeJS.ErrnoException,
+  { cwd, env }: { cwd: string; env: Record<string, string> },
+): string {
+  const name = JSON.stringify(program);
+  if (error.code === 'EACCES') return `The agent's program ${name} may not be executed.`;
+  if (error.code !== 'ENOENT') return `The agent's program ${name} could not be started: ${error.message}`;
+  if (!existsSync(cwd)) return `The agent could not be started: its folder ${cwd} is gone.`;
+  if (!program.includes('/')) return `The agent's program ${name} was not found on PATH (${env['PATH'] ?? 'not set'}).`;
+  return existsSync(program)
+    ? `The agent's program ${name} could not be started: what its first line names was not found.`
+    : `The agent's program ${name} does not exist.`;
+}

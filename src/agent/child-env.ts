@@ -1,0 +1,64 @@
+import { dirname, extname, join } from 'node:path';
+import type { AttemptSpec } from '../contract/attempt.ts';
+import type { AttemptPaths } from './claim.ts';
+import { ATTEMPT_VARIABLE } from './process-identity.ts';
+
+/** What an agent is started with. Values: a test reads them with no process. */
+
+/** All that an agent gets of the recorder's own environment: no key can be in it. */
+const INHERITED = /^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/;
+
+/** The provider's own name of a `<provider>/<model>`. */
+export function modelName(model: string): string {
+  return model.slice(model.indexOf('/') + 1);
+}
+
+/**
+ * The environment of an attempt's agent: an allow-list, its own HOME and TMPDIR, and what its catalogue entry adds.
+ *
+ * @param baseUrl of the recorder's loopback proxy, without /v1
+ */
+export function agentEnvironment(
+  env: Record<string, string | undefined>,
+  spec: AttemptSpec,
+  paths: AttemptPaths,
+  baseUrl: string,
+): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && INHERITED.test(name)) result[name] = value;
+  }
+  const { home } = paths;
+  Object.assign(result, {
+    TERM: 'dumb',
+    HOME: home,
+    TMPDIR: paths.tmp,
+    XDG_CONFIG_HOME: join(home, '.config'),
+    XDG_CACHE_HOME: join(home, '.cache'),
+    XDG_DATA_HOME: join(home, '.local', 'share'),
+    XDG_STATE_HOME: join(home, '.local', 'state'),
+  });
+  const words: Record<string, string> = {
+    base_url: baseUrl,
+    model: modelName(spec.model),
+    dialect: spec.dialect,
+    max_steps: String(spec.limits.max_steps),
+    home,
+  };
+  for (const [name, value] of Object.entries(spec.agent.env)) result[name] = replaceWords(value, words);
+  result[ATTEMPT_VARIABLE] = spec.attempt_id;
+  return result;
+}
+
+/** The agent's program and arguments, ready to be started without a shell. */
+export function agentCommand(command: readonly string[], node: string): [string, ...string[]] {
+  const here = import.meta.filename;
+  const words = { node, builtin: join(dirname(here), `builtin-main${extname(here)}`) };
+  const [program = '', ...args] = command.map((word) => replaceWords(word, words));
+  return [program, ...args];
+}
+
+/** Replaces `{name}` where the name is known; everything else stays as it is. */
+function replaceWords(text: string, words: Record<string, string>): string {
+  return text.replaceAll(/\{([a-z_]+)\}/g, (whole, name: string) => words[name] ?? whole);
+}

@@ -1,0 +1,193 @@
+import {
+  Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestOptions,
+  type ServerResponse,
+} from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { AttemptSpec } from '../contract/attempt.ts';
+
+/**
+ * The only model endpoint an agent is given: a loopback server without any key, whose requests go on to the attempt door with
+ * the attempt's token. It outlives a restart of the server behind the door: requests wait until the door answers again.
+ */
+export interface ModelProxy {
+  /** Without /v1 and a trailing slash. */
+  baseUrl: string;
+  close(): Promise<void>;
+}
+
+export interface ProxyOptions {
+  door: AttemptSpec['door'];
+  /** How long a door that does not answer is tried again (ms). */
+  patienceMs?: number;
+  retryMs?: number;
+  maxBodyBytes?: number;
+}
+
+/** Of one connection only, or the agent's own credentials: none of them goes on. */
+const DROPPED: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'host',
+  'content-length',
+  'expect',
+  'authorization',
+  'x-api-key',
+  'api-key',
+  'x-goog-api-key',
+  'cookie',
+]);
+
+/** Starts the proxy on a free loopback port. */
+export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
+  const { door, patienceMs = 120_000, retryMs = 250, maxBodyBytes = 64 * 1024 * 1024 } = options;
+  const closing = new AbortController();
+  const connections = new Agent({ keepAlive: true });
+  let host = '';
+
+  async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = incoming.url ?? '/';
+    // A web page that knows the port must not spend the user's money: a browser names itself, and cannot choose the Host.
+    if (incoming.headers.host !== host || incoming.headers.origin !== undefined) {
+      refuse(response, 403, 'forbidden', 'Only the agent of this attempt is served here.');
+      return;
+    }
+    if (!/^\/v1(?:[/?]|$)/.test(url)) {
+      refuse(response, 404, 'not_found', `There is no ${url.split('?')[0]} here; models are under /v1.`);
+      return;
+    }
+    const left = new AbortController();
+    response.once('close', () => left.abort());
+    const body = await readBody(incoming, maxBodyBytes);
+    if (body === null) {
+      refuse(response, 413, 'payload_too_large', `A request may have ${maxBodyBytes} bytes.`);
+      return;
+    }
+    const signal = AbortSignal.any([left.signal, closing.signal]);
+    const answer = await ask(incoming, url, body, signal);
+    if (answer === null) {
+      refuse(
+        response,
+        503,
+        'server_unreachable',
+        `The server has not answered for ${Math.round(patienceMs / 1000)} s.`,
+      );
+      return;
+    }
+    response.writeHead(answer.statusCode ?? 502, passedOn(answer.headers, false));
+    // A stream's head is news already: an agent sees that its call was taken.
+    response.flushHeaders();
+    await pipeline(answer, response);
+  }
+
+  /** The door's answer once it begins; null where the door stayed shut. */
+  async function ask(
+    incoming: IncomingMessage,
+    url: string,
+    body: Buffer,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage | null> {
+    const until = performance.now() + patienceMs;
+    for (;;) {
+      try {
+        return await send(incoming, url, body, signal);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        if (performance.now() >= until) return null;
+      }
+      await wait(retryMs, undefined, { signal });
+    }
+  }
+
+  function send(incoming: IncomingMessage, url: string, body: Buffer, signal: AbortSignal): Promise<IncomingMessage> {
+    const headers = {
+      ...passedOn(incoming.headers, true),
+      authorization: `Bearer ${door.token}`,
+      'content-length': String(body.length),
+    };
+    const common: RequestOptions = { method: incoming.method, headers, signal, timeout: 0 };
+    return new Promise((resolve, reject) => {
+      let sent;
+      if (door.socket === undefined) {
+        const base = new URL(door.url ?? 'http://127.0.0.1');
+        const target = new URL(`${base.pathname.replace(/\/$/, '')}/models${url}`, base);
+        sent =
+          target.protocol === 'https:'
+            ? httpsRequest(target, common)
+            : httpRequest(target, { ...common, agent: connections });
+      } else {
+        sent = httpRequest({ ...common, socketPath: door.socket, path: `/models${url}`, agent: connections });
+      }
+      sent.once('response', resolve);
+      sent.once('error', reject);
+      sent.end(body);
+    });
+  }
+
+  const server = createServer((incoming, response) => {
+    handle(incoming, response).catch(() => {
+      // Cut on one side: the other must see it as a cut, not as an end.
+      response.destroy();
+    });
+  });
+  server.requestTimeout = 0;
+  // A client's pooled connection must not be closed under its next request.
+  server.keepAliveTimeout = 300_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  server.unref();
+  const { port } = server.address() as AddressInfo;
+  host = `127.0.0.1:${port}`;
+  return {
+    baseUrl: `http://${host}`,
+    close: () =>
+      new Promise((resolve) => {
+        closing.abort();
+        connections.destroy();
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function passedOn(headers: IncomingHttpHeaders, toDoor: boolean): Record<string, string | string[]> {
+  const kept: Record<string, string | string[]> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    const drop = toDoor
+      ? DROPPED.has(name)
+      : name === 'connection' || name === 'keep-alive' || name === 'transfer-encoding';
+    if (value !== undefined && !drop) kept[name] = value;
+  }
+  return kept;
+}
+
+async function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of incoming) {
+    bytes += (chunk as Buffer).length;
+    if (bytes <= maxBytes) chunks.push(chunk as Buffer);
+  }
+  return bytes > maxBytes ? null : Buffer.concat(chunks);
+}
+
+function refuse(response: ServerResponse, status: number, type: string, message: string): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ type: 'error', error: { type, message } }));
+}
