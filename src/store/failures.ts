@@ -70,7 +70,7 @@ export function shuttingDown(): AppError {
 function diskFull(path: string, cause: Error): AppError {
   return new AppError(
     'disk_full',
-    `There is no space left for the database ${path}. Nothing of this write was stored.`,
+    `There is no space left for the database ${path}. The last write is not stored; everything before it is.`,
     {
       hint: `Free space on the volume of ${dirname(path)}: the store goes on by itself once there is some.`,
       cause,
