@@ -18,11 +18,16 @@ const hasControl = (text: string): boolean => [...text].some((char) => char < ' 
  */
 export function parseAddress(repository: string): Address {
   const refuse = (why: string, hint: string): never => {
-    throw new AppError('repository_not_found', `The repository ${JSON.stringify(maskSecrets(repository))} cannot be used: ${why}.`, { hint });
+    throw new AppError(
+      'repository_not_found',
+      `The repository ${JSON.stringify(maskSecrets(repository))} cannot be used: ${why}.`,
+      { hint },
+    );
   };
   const give = 'Give a path on this machine or a URL that git can clone, e.g. https://example.com/project.git.';
   if (repository === '') return refuse('it is empty', give);
-  if (repository.startsWith('-')) return refuse('it begins with a dash', 'For a folder of that name write ./ before it.');
+  if (repository.startsWith('-'))
+    return refuse('it begins with a dash', 'For a folder of that name write ./ before it.');
   if (hasControl(repository)) {
     // A path may hold a line break; a URL may not.
     if (repository.includes('\0') || !existsSync(repository)) return refuse('it has control characters in it', give);
@@ -34,11 +39,13 @@ export function parseAddress(repository: string): Address {
   }
   if (existsSync(repository)) return { kind: 'path', path: resolve(repository) };
   // `ext::sh -c …` and its like run a program.
-  if (/^[A-Za-z0-9][A-Za-z0-9+.-]*::/.test(repository)) return refuse('remote helpers (name::address) are not allowed', give);
+  if (/^[A-Za-z0-9][A-Za-z0-9+.-]*::/.test(repository))
+    return refuse('remote helpers (name::address) are not allowed', give);
   if (/^[^/:]+:./.test(repository) && !/^[^:]*(^|@)-/.test(repository)) {
     return { kind: 'url', url: repository, shown: repository };
   }
-  if (repository.startsWith('~')) return refuse('it does not exist', 'A shell would have replaced ~ by your home folder; write the whole path.');
+  if (repository.startsWith('~'))
+    return refuse('it does not exist', 'A shell would have replaced ~ by your home folder; write the whole path.');
   return { kind: 'path', path: resolve(repository) };
 }
 
@@ -62,9 +69,14 @@ export function maskSecrets(text: string): string {
  * @param hex length of its object names: a path may be given to another repository, of another object format, later.
  */
 export function mirrorName(identity: string, hex: number): string {
-  const normal = identity.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/[^/]*)/, (origin) => origin.toLowerCase()).replace(/\/+$/, '');
+  const normal = identity
+    .replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/[^/]*)/, (origin) => origin.toLowerCase())
+    .replace(/\/+$/, '');
   const words = normal.replace(/\/?\.git$/, '').split(/[/:\\]/);
-  const readable = (words.at(-1) ?? '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[-.]+/, '').slice(0, 40);
+  const readable = (words.at(-1) ?? '')
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[-.]+/, '')
+    .slice(0, 40);
   const hash = createHash('sha256').update(`${hex}\0${normal}`).digest('hex').slice(0, 16);
   return `${readable === '' ? 'repository' : readable}-${hash}`;
 }

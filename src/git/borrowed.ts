@@ -18,7 +18,8 @@ export function isUrl(source: string): boolean {
 
 /** Refuses what is not a whole object name: nothing else may stand where git expects one. */
 export function assertObjectName(base: string): void {
-  if (!OBJECT_NAME.test(base)) throw new AppError('git_failed', `${JSON.stringify(base)} is not a commit's whole name.`);
+  if (!OBJECT_NAME.test(base))
+    throw new AppError('git_failed', `${JSON.stringify(base)} is not a commit's whole name.`);
 }
 
 /**
@@ -26,12 +27,18 @@ export function assertObjectName(base: string): void {
  *
  * @param base decides the object format (40 or 64 hex digits); it is fetched where the source is a URL.
  */
-export async function borrow(git: Git, { source, base, gitDir }: { source: string; base: string; gitDir: string }): Promise<void> {
+export async function borrow(
+  git: Git,
+  { source, base, gitDir }: { source: string; base: string; gitDir: string },
+): Promise<void> {
   assertObjectName(base);
   if (await exists(join(gitDir, 'HEAD'))) return;
   await mkdir(join(gitDir, 'objects', 'info'), { recursive: true });
   await mkdir(join(gitDir, 'refs'), { recursive: true });
-  const format = base.length === 64 ? '\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n' : '\trepositoryformatversion = 0\n\tbare = true\n';
+  const format =
+    base.length === 64
+      ? '\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n'
+      : '\trepositoryformatversion = 0\n\tbare = true\n';
   await writeFile(join(gitDir, 'config'), `[core]\n${format}[gc]\n\tauto = 0\n`);
   if (!isUrl(source)) {
     await writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${quoted(join(resolve(source), 'objects'))}\n`);
@@ -57,13 +64,25 @@ export async function withIndex<T>(gitDir: string, use: (indexFile: string) => P
 }
 
 /** The tree that a patch makes of the base, written into `gitDir`. Errors: patch_invalid with git's words. */
-export async function applyToTree(git: Git, { base, patchFile, gitDir }: { base: string; patchFile: string; gitDir: string }): Promise<string> {
+export async function applyToTree(
+  git: Git,
+  { base, patchFile, gitDir }: { base: string; patchFile: string; gitDir: string },
+): Promise<string> {
   const { size } = await stat(patchFile);
   if (size === 0) return textOf(await git(['rev-parse', '--verify', `${base}^{tree}`], { gitDir }));
   return withIndex(gitDir, async (indexFile) => {
     await git(['read-tree', base], { gitDir, indexFile });
-    const applied = await git(['apply', '--cached', '--whitespace=nowarn', '--', resolve(patchFile)], { gitDir, indexFile, cwd: gitDir, accept: 'any' });
-    if (applied.code !== 0) throw new AppError('patch_invalid', `The patch does not apply to the base: ${applied.stderr.trim().slice(0, 2000)}`);
+    const applied = await git(['apply', '--cached', '--whitespace=nowarn', '--', resolve(patchFile)], {
+      gitDir,
+      indexFile,
+      cwd: gitDir,
+      accept: 'any',
+    });
+    if (applied.code !== 0)
+      throw new AppError(
+        'patch_invalid',
+        `The patch does not apply to the base: ${applied.stderr.trim().slice(0, 2000)}`,
+      );
     return textOf(await git(['write-tree'], { gitDir, indexFile }));
   });
 }

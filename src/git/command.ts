@@ -48,8 +48,8 @@ export type Git = (args: readonly string[], options?: GitOptions) => Promise<Git
 /** What is really needed: `-c safe.directory` is honoured from 2.38 on. */
 const NEEDED: readonly [number, number] = [2, 38];
 const STDERR_KEPT = 16 * 1024;
-const GRACE_MS = 2_000;
-const HELPER_MS = 5_000;
+const GRACE_MS = 1_000;
+const HELPER_MS = 2_000;
 
 /** The git of this process. `env` is the environment git may draw from (PATH, HOME, agents' sockets); nothing else is read. */
 export function createGit({ env }: { env: Record<string, string | undefined> }): Git {
@@ -71,7 +71,9 @@ export async function checkGit(git: Git): Promise<string> {
   const found = /(\d+)\.(\d+)(?:\.\d+)?/.exec(text);
   const [major, minor] = [Number(found?.[1]), Number(found?.[2])];
   if (!(major > NEEDED[0] || (major === NEEDED[0] && minor >= NEEDED[1]))) {
-    throw new AppError('tool_missing', `git ${NEEDED.join('.')} or newer is needed; this is "${text}".`, { hint: INSTALL });
+    throw new AppError('tool_missing', `git ${NEEDED.join('.')} or newer is needed; this is "${text}".`, {
+      hint: INSTALL,
+    });
   }
   return found?.[0] ?? text;
 }
@@ -130,7 +132,9 @@ async function run(
     const stdout =
       options.onStdout === undefined || child.stdout === null
         ? collect(child.stdout, options.maxBytes ?? 256 * 1024 * 1024, () =>
-            stop(new AppError('git_failed', `${name} printed more than ${options.maxBytes ?? 256 * 1024 * 1024} bytes.`)),
+            stop(
+              new AppError('git_failed', `${name} printed more than ${options.maxBytes ?? 256 * 1024 * 1024} bytes.`),
+            ),
           )
         : options.onStdout(child.stdout).then(
             () => Buffer.alloc(0),

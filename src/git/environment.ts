@@ -47,7 +47,10 @@ const OF_PERSON =
  * @param user `none`: an allow-list, and no configuration of system or user. `person`: the user's own, without the GIT_*
  * variables that name a repository (the server may have been started from a hook or an alias).
  */
-export function gitEnvironment(env: Record<string, string | undefined>, user: 'none' | 'person'): Record<string, string> {
+export function gitEnvironment(
+  env: Record<string, string | undefined>,
+  user: 'none' | 'person',
+): Record<string, string> {
   const always = { GIT_TERMINAL_PROMPT: '0', GIT_OPTIONAL_LOCKS: '0', LC_ALL: 'C', LANGUAGE: 'C' };
   if (user === 'none') {
     return {

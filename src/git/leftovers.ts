@@ -1,5 +1,5 @@
 import type { Dirent } from 'node:fs';
-import { access, constants, lstat, readdir } from 'node:fs/promises';
+import { constants, lstat, open, readdir } from 'node:fs/promises';
 import type { AttemptResult } from '../contract/attempt.ts';
 import { pathFields, type BytePath } from './changes.ts';
 import type { Git, GitOptions } from './command.ts';
@@ -23,11 +23,16 @@ export interface Ground {
  *
  * @param submodules paths of the base's submodules that still are folders; the index has to be without them.
  */
-export async function findLeftovers(git: Git, ground: Ground, submodules: ReadonlySet<BytePath>): Promise<NotCarried[]> {
+export async function findLeftovers(
+  git: Git,
+  ground: Ground,
+  submodules: ReadonlySet<BytePath>,
+): Promise<NotCarried[]> {
   const found = new Map<BytePath, string>();
   const nested = new Set<BytePath>();
   const refused = async (path: BytePath): Promise<void> => {
-    if (!isWithin(path, submodules)) found.set(path, (await isReadable(ground, path)) ? 'refused by git' : 'unreadable file');
+    if (!isWithin(path, submodules))
+      found.set(path, (await isReadable(ground, path)) ? 'refused by git' : 'unreadable file');
   };
   for (const path of await listPaths(git, ground, UNTRACKED)) {
     // A folder in this list (its name ends in a slash) is a repository of its own: git does not look into it.
@@ -67,10 +72,16 @@ export async function findLeftovers(git: Git, ground: Ground, submodules: Readon
   }
   // git lists no sockets, fifos and devices, so it has to be asked whether it would ignore them.
   if (special.length > 0) {
-    const asked = await git(['check-ignore', '-z', '--stdin', '--no-index'], { ...ground, input: joinPaths(special), accept: [0, 1] });
+    const asked = await git(['check-ignore', '-z', '--stdin', '--no-index'], {
+      ...ground,
+      input: joinPaths(special),
+      accept: [0, 1],
+    });
     for (const path of splitPaths(asked.stdout)) found.delete(path);
   }
-  return [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([path, what]) => ({ path: pathFields(path).path, what }));
+  return [...found]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, what]) => ({ path: pathFields(path).path, what }));
 }
 
 /** Untracked and not ignored. */
@@ -125,10 +136,10 @@ async function isReadable(ground: Ground, path: BytePath): Promise<boolean> {
   const file = onDisk(ground, path);
   const stats = await lstat(file).catch(() => undefined);
   if (stats?.isSymbolicLink() === true) return true;
-  return access(file, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
+  // Without waiting: a fifo has nobody at its other end.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
+  await handle?.close();
+  return handle !== undefined;
 }
 
 function specialName(entry: Dirent<Buffer>): string {

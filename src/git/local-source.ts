@@ -19,7 +19,11 @@ interface Found {
 }
 
 /** Resolves a repository on this machine. Only reading is done in it, with our own configuration over its own. */
-export async function resolveLocal(access: MirrorAccess, path: string, ref: string | undefined): Promise<ResolvedRepository> {
+export async function resolveLocal(
+  access: MirrorAccess,
+  path: string,
+  ref: string | undefined,
+): Promise<ResolvedRepository> {
   const found = await look(access.git, path, ref ?? 'HEAD');
   const counted = found.bare ? Promise.resolve(0) : countUncommitted(access.git, found.top);
   const { commit } = found;
@@ -31,26 +35,56 @@ export async function resolveLocal(access: MirrorAccess, path: string, ref: stri
   await access.alone(mirror, async () => {
     if (await access.isPinned(mirror, commit)) return;
     await access.make(mirror, found.top, commit.length);
-    await access.fetch(mirror, { url: found.commonDir, shown: found.top, user: 'none' }, [...ALL_REFS, pinning(commit)], ['--prune', `--upload-pack=${ANY_COMMIT}`]);
+    await access.fetch(
+      mirror,
+      { url: found.commonDir, shown: found.top, user: 'none' },
+      [...ALL_REFS, pinning(commit)],
+      ['--prune', `--upload-pack=${ANY_COMMIT}`],
+    );
   });
-  return { repository: found.top, localPath: found.top, mirror, ref: ref ?? null, base: commit, uncommitted: await counted };
+  return {
+    repository: found.top,
+    localPath: found.top,
+    mirror,
+    ref: ref ?? null,
+    base: commit,
+    uncommitted: await counted,
+  };
 }
 
 async function look(git: Git, path: string, ref: string): Promise<Found> {
   const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
     const why = error.code === 'EACCES' ? 'may not be read' : 'does not exist';
-    throw new AppError('repository_not_found', `${path} ${why}.`, { hint: 'Give the path of a git repository on the machine the server runs on.', cause: error });
+    throw new AppError('repository_not_found', `${path} ${why}.`, {
+      hint: 'Give the path of a git repository on the machine the server runs on.',
+      cause: error,
+    });
   });
   if (!stats.isDirectory()) throw notGit(path, 'is a file, not a folder');
   // One process for everything: this stands in the way of each submission. --show-cdup and not --show-toplevel, which ends the
   // command in a bare repository. The path comes last but one; it may have line breaks in it.
-  const asked = ['rev-parse', '--is-bare-repository', '--is-inside-work-tree', '--show-cdup', '--path-format=absolute', '--git-common-dir', '--verify', '--quiet', '--end-of-options', `${ref}^{commit}`];
+  const asked = [
+    'rev-parse',
+    '--is-bare-repository',
+    '--is-inside-work-tree',
+    '--show-cdup',
+    '--path-format=absolute',
+    '--git-common-dir',
+    '--verify',
+    '--quiet',
+    '--end-of-options',
+    `${ref}^{commit}`,
+  ];
   const result = await git(asked, { cwd: path, accept: 'any' });
   const lines = result.stdout.toString().split('\n');
   if (lines.at(-1) === '') lines.pop();
   if (lines.length < 3) {
     if (/not a git repository/i.test(result.stderr)) throw notGit(path, 'is not inside a git repository');
-    throw new AppError('repository_not_git', `${path} cannot be read as a git repository: ${gitFailed('git rev-parse', result).message}`, { hint: `Try: git -C ${path} status` });
+    throw new AppError(
+      'repository_not_git',
+      `${path} cannot be read as a git repository: ${gitFailed('git rev-parse', result).message}`,
+      { hint: `Try: git -C ${path} status` },
+    );
   }
   const bare = lines[0] === 'true';
   const inside = lines[1] === 'true';
@@ -67,20 +101,35 @@ async function look(git: Git, path: string, ref: string): Promise<Found> {
 }
 
 function notGit(path: string, why: string): AppError {
-  return new AppError('repository_not_git', `${path} ${why}.`, { hint: 'Run "git init" there and commit, or give the path of another repository.' });
+  return new AppError('repository_not_git', `${path} ${why}.`, {
+    hint: 'Run "git init" there and commit, or give the path of another repository.',
+  });
 }
 
 /** Why there is no such commit: an empty repository, a HEAD that points at nothing, or a wrong name. */
 async function missingCommit(git: Git, found: Found, ref: string | undefined): Promise<AppError> {
   const gitDir = found.commonDir;
-  const listed = await git(['for-each-ref', '--format=%(refname:short)', 'refs/heads', 'refs/tags', 'refs/remotes'], { gitDir, cwd: found.top });
-  const names = listed.stdout.toString().split('\n').filter((name) => name !== '');
-  if (names.length === 0 && (await git(['rev-parse', '--verify', '--quiet', 'HEAD'], { gitDir, cwd: found.top, accept: 'any' })).code !== 0) {
-    return new AppError('repository_empty', `${found.top} has no commit yet.`, { hint: 'Commit something first: git add -A && git commit -m "First commit"' });
+  const listed = await git(['for-each-ref', '--format=%(refname:short)', 'refs/heads', 'refs/tags', 'refs/remotes'], {
+    gitDir,
+    cwd: found.top,
+  });
+  const names = listed.stdout
+    .toString()
+    .split('\n')
+    .filter((name) => name !== '');
+  if (
+    names.length === 0 &&
+    (await git(['rev-parse', '--verify', '--quiet', 'HEAD'], { gitDir, cwd: found.top, accept: 'any' })).code !== 0
+  ) {
+    return new AppError('repository_empty', `${found.top} has no commit yet.`, {
+      hint: 'Commit something first: git add -A && git commit -m "First commit"',
+    });
   }
   if (ref !== undefined) return unknownRef(found.top, ref, names);
   const some = names.slice(0, 5).join(', ');
-  return new AppError('unknown_ref', `HEAD of ${found.top} points at a branch without a commit.`, { hint: `Name the branch to start from: ${closest('main', names)[0] ?? some}` });
+  return new AppError('unknown_ref', `HEAD of ${found.top} points at a branch without a commit.`, {
+    hint: `Name the branch to start from: ${closest('main', names)[0] ?? some}`,
+  });
 }
 
 /** How long the count of changes may hold up a submission. */
@@ -89,7 +138,14 @@ const STATUS_TIMEOUT_MS = 1_500;
 /** Changes in the user's work tree that no commit has. It is the user's own repository, so their own configuration holds. */
 async function countUncommitted(git: Git, top: string): Promise<number | null> {
   try {
-    const args = ['status', '--porcelain', '-z', '--no-renames', '--untracked-files=normal', '--ignore-submodules=dirty'];
+    const args = [
+      'status',
+      '--porcelain',
+      '-z',
+      '--no-renames',
+      '--untracked-files=normal',
+      '--ignore-submodules=dirty',
+    ];
     const { stdout } = await git(args, { cwd: top, user: 'person', timeoutMs: STATUS_TIMEOUT_MS });
     return stdout.reduce((count, byte) => (byte === 0 ? count + 1 : count), 0);
   } catch {

@@ -16,7 +16,12 @@ export interface MirrorAccess {
   /** Whether the commit is here and pinned. */
   isPinned(mirror: string, commit: string): Promise<boolean>;
   /** Fetches into a mirror; waits for locks and removes stale ones. Errors: as git's words say, see failures.ts. */
-  fetch(mirror: string, from: { url: string; shown: string; user: 'none' | 'person' }, refspecs: readonly string[], options?: readonly string[]): Promise<void>;
+  fetch(
+    mirror: string,
+    from: { url: string; shown: string; user: 'none' | 'person' },
+    refspecs: readonly string[],
+    options?: readonly string[],
+  ): Promise<void>;
 }
 
 /** Everything a repository has for others to see. */

@@ -50,7 +50,12 @@ export function openMirrors(dir: string, git: Git): Mirrors {
       const gitDir = access.path(mirror);
       // prettier-ignore
       const args = ['fetch', '--quiet', '--force', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-show-forced-updates', '--update-shallow', ...options, '--', from.url, ...refspecs];
-      const result = await patiently(git, args, { gitDir, cwd: gitDir, user: from.user, timeoutMs: FETCH_TIMEOUT_MS }, from.shown);
+      const result = await patiently(
+        git,
+        args,
+        { gitDir, cwd: gitDir, user: from.user, timeoutMs: FETCH_TIMEOUT_MS },
+        from.shown,
+      );
       if (result.code !== 0) throw remoteFailure(from.shown, result);
     },
   };
@@ -70,9 +75,21 @@ async function makeMirror(git: Git, path: string, shown: string, hex: number): P
   // Under another name first: a mirror is there whole or not at all, whenever the process dies.
   const draft = `${path}.${randomUUID().slice(0, 8)}.draft`;
   // HEAD points at nothing for good: a clone then has no branch beside its own.
-  await git(['init', '--quiet', '--bare', '--template=', `--object-format=${hex === 64 ? 'sha256' : 'sha1'}`, '--initial-branch=aideator-none', '--', draft]);
+  await git([
+    'init',
+    '--quiet',
+    '--bare',
+    '--template=',
+    `--object-format=${hex === 64 ? 'sha256' : 'sha1'}`,
+    '--initial-branch=aideator-none',
+    '--',
+    draft,
+  ]);
   // Packs instead of loose objects: a workspace links a handful of files instead of thousands.
-  await appendFile(join(draft, 'config'), '[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[fetch]\n\tunpackLimit = 1\n');
+  await appendFile(
+    join(draft, 'config'),
+    '[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[fetch]\n\tunpackLimit = 1\n',
+  );
   await writeFile(join(draft, 'description'), `Mirror of ${shown}\n`);
   await rm(path, { recursive: true, force: true });
   await rename(draft, path);
@@ -82,11 +99,19 @@ async function makeMirror(git: Git, path: string, shown: string, hex: number): P
 async function patiently(git: Git, args: readonly string[], options: GitOptions, shown: string): Promise<GitResult> {
   for (let tries = 0; ; tries++) {
     const result = await git(args, { ...options, accept: 'any' }).catch((error: unknown) => {
-      if (error instanceof AppError && error.details?.['timed_out'] === true) throw unreachable(shown, `it was not done after ${FETCH_TIMEOUT_MS / 60_000} minutes`, error);
+      if (error instanceof AppError && error.details?.['timed_out'] === true)
+        throw unreachable(shown, `it was not done after ${FETCH_TIMEOUT_MS / 60_000} minutes`, error);
       throw error;
     });
     const lock = /Unable to create '([^\n]+\.lock)': File exists/.exec(result.stderr)?.[1];
-    if (result.code === 0 || lock === undefined || tries >= 60 || options.gitDir === undefined || !lock.startsWith(`${options.gitDir}/`)) return result;
+    if (
+      result.code === 0 ||
+      lock === undefined ||
+      tries >= 60 ||
+      options.gitDir === undefined ||
+      !lock.startsWith(`${options.gitDir}/`)
+    )
+      return result;
     const age = await stat(lock).then(
       ({ mtimeMs }) => Date.now() - mtimeMs,
       () => 0,

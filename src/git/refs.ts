@@ -8,7 +8,12 @@ export const FULL_NAME = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/i;
  * name, `main~2`) git itself knows or not. Errors: unknown_ref.
  */
 export function assertPlausibleRef(ref: string): void {
-  const wrong = ref === '' || ref.startsWith('-') || ref.startsWith('^') || ref.includes('..') || [...ref].some((char) => char < ' ' || char === '\u007f');
+  const wrong =
+    ref === '' ||
+    ref.startsWith('-') ||
+    ref.startsWith('^') ||
+    ref.includes('..') ||
+    [...ref].some((char) => char < ' ' || char === '\u007f');
   if (!wrong) return;
   throw new AppError('unknown_ref', `${JSON.stringify(ref)} is not a branch, tag or commit.`, {
     hint: 'Give one commit: the name of a branch or a tag, or a commit. No ranges, no options.',

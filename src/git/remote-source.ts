@@ -18,7 +18,11 @@ interface Listing {
 type Remote = Extract<Address, { kind: 'url' }>;
 
 /** Resolves a repository at a URL, with the user's own access (helpers, keys); nothing is asked of a person. */
-export async function resolveRemote(access: MirrorAccess, remote: Remote, ref: string | undefined): Promise<ResolvedRepository> {
+export async function resolveRemote(
+  access: MirrorAccess,
+  remote: Remote,
+  ref: string | undefined,
+): Promise<ResolvedRepository> {
   const answer = (mirror: string, base: string): ResolvedRepository => ({
     repository: remote.shown,
     localPath: null,
@@ -38,7 +42,9 @@ export async function resolveRemote(access: MirrorAccess, remote: Remote, ref: s
   const listing = await list(access, remote, wanted);
   const some = listing.head ?? [...listing.refs.values()][0];
   if (some === undefined) {
-    throw new AppError('repository_empty', `${remote.shown} has no commit yet.`, { hint: 'Push a first commit to it.' });
+    throw new AppError('repository_empty', `${remote.shown} has no commit yet.`, {
+      hint: 'Push a first commit to it.',
+    });
   }
   const mirror = mirrorName(remote.shown, some.length);
   const base = await access.alone(mirror, async () => {
@@ -54,9 +60,16 @@ export async function resolveRemote(access: MirrorAccess, remote: Remote, ref: s
 }
 
 /** The wanted commit, in the mirror. */
-async function bringIn(access: MirrorAccess, mirror: string, remote: Remote, listing: Listing, wanted: string): Promise<string> {
+async function bringIn(
+  access: MirrorAccess,
+  mirror: string,
+  remote: Remote,
+  listing: Listing,
+  wanted: string,
+): Promise<string> {
   const from = { url: remote.url, shown: remote.shown, user: 'person' } as const;
-  const fetchAll = (...more: string[]): Promise<void> => access.fetch(mirror, from, [...ALL_REFS, ...more], ['--prune']);
+  const fetchAll = (...more: string[]): Promise<void> =>
+    access.fetch(mirror, from, [...ALL_REFS, ...more], ['--prune']);
   const listed = wanted === 'HEAD' ? listing.head : named(listing, wanted);
   if (listed !== null) {
     // In the mirror already, by an earlier fetch: nothing has to be brought.
@@ -69,13 +82,17 @@ async function bringIn(access: MirrorAccess, mirror: string, remote: Remote, lis
     await fetchAll();
     // main~2, HEAD^, an abbreviated name, a commit that some branch has.
     const expression = wanted.replace(/^(HEAD|@)(?=[~^])/, listing.head ?? '$1');
-    const commit = (await inMirror(access, mirror, expression)) ?? (FULL_NAME.test(wanted) ? await byName(access, mirror, from, wanted.toLowerCase()) : null);
+    const commit =
+      (await inMirror(access, mirror, expression)) ??
+      (FULL_NAME.test(wanted) ? await byName(access, mirror, from, wanted.toLowerCase()) : null);
     if (commit !== null) return commit;
   }
   const names = [...listing.refs.keys()].map((name) => name.replace(/^refs\/(heads|tags)\//, ''));
   if (wanted === 'HEAD') {
     const branch = listing.headName === null ? '' : ` (${listing.headName.replace('refs/heads/', '')})`;
-    throw new AppError('unknown_ref', `HEAD of ${remote.shown} points at a branch without a commit${branch}.`, { hint: `Name the branch to start from: ${names.slice(0, 5).join(', ')}` });
+    throw new AppError('unknown_ref', `HEAD of ${remote.shown} points at a branch without a commit${branch}.`, {
+      hint: `Name the branch to start from: ${names.slice(0, 5).join(', ')}`,
+    });
   }
   throw unknownRef(remote.shown, wanted, names);
 }
@@ -91,12 +108,21 @@ function named(listing: Listing, name: string): string | null {
 
 async function inMirror(access: MirrorAccess, mirror: string, expression: string): Promise<string | null> {
   const gitDir = access.path(mirror);
-  const result = await access.git(['rev-parse', '--verify', '--quiet', '--end-of-options', `${expression}^{commit}`], { gitDir, cwd: gitDir, accept: 'any' });
+  const result = await access.git(['rev-parse', '--verify', '--quiet', '--end-of-options', `${expression}^{commit}`], {
+    gitDir,
+    cwd: gitDir,
+    accept: 'any',
+  });
   return result.code === 0 ? textOf(result) : null;
 }
 
 /** A commit that no ref shows, by its name; servers may refuse that. */
-async function byName(access: MirrorAccess, mirror: string, from: Parameters<MirrorAccess['fetch']>[1], commit: string): Promise<string | null> {
+async function byName(
+  access: MirrorAccess,
+  mirror: string,
+  from: Parameters<MirrorAccess['fetch']>[1],
+  commit: string,
+): Promise<string | null> {
   try {
     await access.fetch(mirror, from, [pinning(commit)]);
     return await inMirror(access, mirror, commit);
@@ -109,9 +135,15 @@ async function byName(access: MirrorAccess, mirror: string, from: Parameters<Mir
 async function list(access: MirrorAccess, remote: Remote, wanted: string): Promise<Listing> {
   const patterns = ['HEAD', 'refs/heads/*', 'refs/tags/*', ...(wanted.startsWith('refs/') ? [wanted] : [])];
   const result = await access
-    .git(['ls-remote', '--symref', '--quiet', '--', remote.url, ...patterns], { ...access.nowhere, user: 'person', timeoutMs: FETCH_TIMEOUT_MS, accept: 'any' })
+    .git(['ls-remote', '--symref', '--quiet', '--', remote.url, ...patterns], {
+      ...access.nowhere,
+      user: 'person',
+      timeoutMs: FETCH_TIMEOUT_MS,
+      accept: 'any',
+    })
     .catch((error: unknown) => {
-      if (error instanceof AppError && error.details?.['timed_out'] === true) throw unreachable(remote.shown, 'it gave no answer', error);
+      if (error instanceof AppError && error.details?.['timed_out'] === true)
+        throw unreachable(remote.shown, 'it gave no answer', error);
       throw error;
     });
   if (result.code !== 0) throw remoteFailure(remote.shown, result);

@@ -32,7 +32,8 @@ export async function makeCommit(git: Git, request: CommitRequest): Promise<stri
   const gitDir = resolve(request.gitDir);
   await borrow(git, { source: request.source, base, gitDir });
   const made = await applyToTree(git, { base, patchFile, gitDir });
-  if (made !== tree) throw new AppError('patch_invalid', `The patch makes the tree ${made} of the base ${base}, not ${tree}.`);
+  if (made !== tree)
+    throw new AppError('patch_invalid', `The patch makes the tree ${made} of the base ${base}, not ${tree}.`);
   const name = identityPart(request.author.name) || 'AIdeator';
   const email = identityPart(request.author.email) || 'aideator@localhost.invalid';
   const date = `@${Math.floor((request.date ?? new Date()).getTime() / 1000)} +0000`;
@@ -45,7 +46,9 @@ export async function makeCommit(git: Git, request: CommitRequest): Promise<stri
     GIT_COMMITTER_DATE: date,
   };
   const bare = { gitDir, cwd: gitDir };
-  const commit = textOf(await git(['commit-tree', tree, '-p', base, '-F', '-'], { ...bare, env, input: request.message }));
+  const commit = textOf(
+    await git(['commit-tree', tree, '-p', base, '-F', '-'], { ...bare, env, input: request.message }),
+  );
   await git(['update-ref', `refs/aideator/ship/${commit}`, commit], bare);
   return commit;
 }
@@ -96,16 +99,30 @@ async function shipToPath(git: Git, { repository, commit, branch, force, gitDir 
     { ...there, accept: 'any' },
   );
   if (fetched.code !== 0) throw shipFailed(repository, fetched.stderr);
-  const made = await git(['branch', '--no-track', ...(force ? ['--force'] : []), '--', branch, commit], { ...there, accept: 'any' });
+  const made = await git(['branch', '--no-track', ...(force ? ['--force'] : []), '--', branch, commit], {
+    ...there,
+    accept: 'any',
+  });
   if (made.code === 0) return;
-  if (/checked out at|used by worktree at|current branch|being (rebased|bisected)/i.test(made.stderr)) throw checkedOut(branch, made.stderr);
+  if (/checked out at|used by worktree at|current branch|being (rebased|bisected)/i.test(made.stderr))
+    throw checkedOut(branch, made.stderr);
   if (/already exists/i.test(made.stderr)) throw branchExists(branch);
   throw shipFailed(repository, made.stderr);
 }
 
-async function shipToUrl(git: Git, { commit, branch, force, gitDir }: BranchRequest, { url, shown }: { url: string; shown: string }): Promise<void> {
+async function shipToUrl(
+  git: Git,
+  { commit, branch, force, gitDir }: BranchRequest,
+  { url, shown }: { url: string; shown: string },
+): Promise<void> {
   const ref = `refs/heads/${branch}`;
-  const ours = { gitDir: resolve(gitDir), cwd: resolve(gitDir), user: 'person', accept: 'any', timeoutMs: 5 * 60_000 } as const;
+  const ours = {
+    gitDir: resolve(gitDir),
+    cwd: resolve(gitDir),
+    user: 'person',
+    accept: 'any',
+    timeoutMs: 5 * 60_000,
+  } as const;
   const listed = await git(['ls-remote', '--quiet', '--', url, ref], ours);
   if (listed.code !== 0) throw remoteFailure(shown, listed);
   const at = textOf(listed)
@@ -115,11 +132,26 @@ async function shipToUrl(git: Git, { commit, branch, force, gitDir }: BranchRequ
   if (at === commit) return;
   if (at !== undefined && !force) throw branchExists(branch);
   // The lease: it is moved only from where it was seen, and made only where there was none.
-  const pushed = await git(['push', '--quiet', '--no-verify', '--no-follow-tags', '--no-signed', '--recurse-submodules=no', `--force-with-lease=${ref}:${at ?? ''}`, '--', url, `${commit}:${ref}`], ours);
+  const pushed = await git(
+    [
+      'push',
+      '--quiet',
+      '--no-verify',
+      '--no-follow-tags',
+      '--no-signed',
+      '--recurse-submodules=no',
+      `--force-with-lease=${ref}:${at ?? ''}`,
+      '--',
+      url,
+      `${commit}:${ref}`,
+    ],
+    ours,
+  );
   if (pushed.code === 0) return;
   if (/stale info/.test(pushed.stderr)) throw branchExists(branch);
   if (/branch is currently checked out/.test(pushed.stderr)) throw checkedOut(branch, pushed.stderr);
-  if (/\[(remote )?rejected\]|remote: error|pre-receive hook declined|protected branch/i.test(pushed.stderr)) throw shipFailed(shown, pushed.stderr);
+  if (/\[(remote )?rejected\]|remote: error|pre-receive hook declined|protected branch/i.test(pushed.stderr))
+    throw shipFailed(shown, pushed.stderr);
   throw remoteFailure(shown, pushed);
 }
 
@@ -127,15 +159,24 @@ async function shipToUrl(git: Git, { commit, branch, force, gitDir }: BranchRequ
  * Applies a patch to the work tree of the user's repository, all of it or nothing. The index stays as it is.
  * Errors: patch_does_not_apply with git's words, ship_failed where there is no work tree.
  */
-export async function applyToWorkTree(git: Git, { repository, patchFile }: { repository: string; patchFile: string }): Promise<void> {
+export async function applyToWorkTree(
+  git: Git,
+  { repository, patchFile }: { repository: string; patchFile: string },
+): Promise<void> {
   const patch = resolve(patchFile);
   if ((await stat(patch)).size === 0) return;
   await assertDirectory(repository);
-  const asked = await git(['rev-parse', '--is-inside-work-tree', '--show-cdup'], { cwd: repository, user: 'person', accept: 'any' });
+  const asked = await git(['rev-parse', '--is-inside-work-tree', '--show-cdup'], {
+    cwd: repository,
+    user: 'person',
+    accept: 'any',
+  });
   if (/dubious ownership/.test(asked.stderr)) throw foreignOwner(repository);
   const [inside, up = ''] = asked.stdout.toString().split('\n');
   if (asked.code !== 0 || inside !== 'true') {
-    throw new AppError('ship_failed', `${repository} has no work tree to apply a patch to.`, { hint: 'Ship it as a branch instead.' });
+    throw new AppError('ship_failed', `${repository} has no work tree to apply a patch to.`, {
+      hint: 'Ship it as a branch instead.',
+    });
   }
   // From the top: below it, git would leave out the files of other folders without a word.
   const top = { cwd: join(repository, up), user: 'person', accept: 'any' } as const;
@@ -143,25 +184,45 @@ export async function applyToWorkTree(git: Git, { repository, patchFile }: { rep
   for (const flags of [['--check'], []]) {
     const result = await git([...apply, ...flags, '--', patch], top);
     if (result.code === 0) continue;
-    throw new AppError('patch_does_not_apply', `The patch does not apply to ${repository}; nothing was changed: ${lastWords(result.stderr)}`, {
-      hint: 'The files were changed since the run started. Ship it as a branch and merge that, or put your own changes aside first (git stash).',
-    });
+    throw new AppError(
+      'patch_does_not_apply',
+      `The patch does not apply to ${repository}; nothing was changed: ${lastWords(result.stderr)}`,
+      {
+        hint: 'The files were changed since the run started. Ship it as a branch and merge that, or put your own changes aside first (git stash).',
+      },
+    );
   }
 }
 
 async function assertDirectory(path: string): Promise<void> {
-  if (await stat(path).then((stats) => stats.isDirectory(), () => false)) return;
-  throw new AppError('repository_not_found', `${path} does not exist any more.`, { hint: 'Put the repository back to where it was when the run was started.' });
+  if (
+    await stat(path).then(
+      (stats) => stats.isDirectory(),
+      () => false,
+    )
+  )
+    return;
+  throw new AppError('repository_not_found', `${path} does not exist any more.`, {
+    hint: 'Put the repository back to where it was when the run was started.',
+  });
 }
 
 function branchExists(branch: string): AppError {
-  return new AppError('branch_exists', `There is a branch ${branch} already.`, { hint: 'Choose another name, or force it to be moved.' });
+  return new AppError('branch_exists', `There is a branch ${branch} already.`, {
+    hint: 'Choose another name, or force it to be moved.',
+  });
 }
 
 function checkedOut(branch: string, stderr: string): AppError {
-  return new AppError('branch_checked_out', `The branch ${branch} is checked out, so it is not moved: ${lastWords(stderr)}`, { hint: 'Choose another name.' });
+  return new AppError(
+    'branch_checked_out',
+    `The branch ${branch} is checked out, so it is not moved: ${lastWords(stderr)}`,
+    { hint: 'Choose another name.' },
+  );
 }
 
 function shipFailed(shown: string, stderr: string): AppError {
-  return new AppError('ship_failed', `${shown} did not take the branch: ${lastWords(stderr)}`, { hint: 'See what the repository says; choose another branch name if that is it.' });
+  return new AppError('ship_failed', `${shown} did not take the branch: ${lastWords(stderr)}`, {
+    hint: 'See what the repository says; choose another branch name if that is it.',
+  });
 }

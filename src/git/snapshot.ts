@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -9,7 +9,18 @@ import { borrow, textOf } from './borrowed.ts';
 import { parseChanges, type BytePath, type Change } from './changes.ts';
 import { gitFailed, type Git } from './command.ts';
 import type { AttemptResult, Snapshot } from './git.ts';
-import { DIFFERING, findLeftovers, isRealFolder, isWithin, joinPaths, listPaths, onDisk, splitPaths, UNTRACKED, type Ground } from './leftovers.ts';
+import {
+  DIFFERING,
+  findLeftovers,
+  isRealFolder,
+  isWithin,
+  joinPaths,
+  listPaths,
+  onDisk,
+  splitPaths,
+  UNTRACKED,
+  type Ground,
+} from './leftovers.ts';
 
 /** `git apply` refuses patches of 1 GiB and more. */
 const MAX_PATCH_BYTES = 1000 * 1024 * 1024;
@@ -20,7 +31,7 @@ export interface SnapshotRequest {
   base: string;
   /** The agent's work tree. The agent has to be gone: nothing here is locked. */
   workTree: string;
-  /** A new folder outside of the work tree for a git directory of our own. The caller removes it. */
+  /** A folder outside of the work tree for a git directory of our own. What is in it is removed first; the caller removes it in the end. */
   gitDir: string;
   /** Where the patch is written. */
   patchFile: string;
@@ -44,8 +55,12 @@ export async function takeSnapshot(git: Git, request: SnapshotRequest): Promise<
   const gitDir = resolve(request.gitDir);
   const stats = await lstat(workTree).catch(() => undefined);
   if (stats?.isDirectory() !== true) {
-    throw new AppError('git_failed', `The workspace is gone: ${workTree} is no folder any more.`, { hint: 'The agent removed or replaced its own workspace; there is nothing left to take.' });
+    throw new AppError('git_failed', `The workspace is gone: ${workTree} is no folder any more.`, {
+      hint: 'The agent removed or replaced its own workspace; there is nothing left to take.',
+    });
   }
+  // What a recorder that was killed half-way left (a lock, half an index) must not stand in the way.
+  await rm(gitDir, { recursive: true, force: true });
   await borrow(git, { source, base, gitDir });
   const ground: Ground = { gitDir, workTree, indexFile: join(gitDir, 'index'), cwd: workTree, signal };
 
@@ -63,9 +78,19 @@ export async function takeSnapshot(git: Git, request: SnapshotRequest): Promise<
 
   const tree = textOf(await git(['write-tree'], ground));
   const bare = { gitDir, cwd: gitDir, signal };
-  const list = await git(['diff-tree', '-r', '-M', '-z', '--raw', '--numstat', '--no-abbrev', ...NO_DRIVERS, base, tree], bare);
+  const list = await git(
+    ['diff-tree', '-r', '-M', '-z', '--raw', '--numstat', '--no-abbrev', ...NO_DRIVERS, base, tree],
+    bare,
+  );
   const files = parseChanges(list.stdout).map((change) => change.file);
-  const patch = await writePatch(git, { gitDir, base, tree, patchFile: request.patchFile, maxBytes: request.maxBytes ?? MAX_PATCH_BYTES, signal });
+  const patch = await writePatch(git, {
+    gitDir,
+    base,
+    tree,
+    patchFile: request.patchFile,
+    maxBytes: request.maxBytes ?? MAX_PATCH_BYTES,
+    signal,
+  });
   const result: AttemptResult = {
     base,
     tree,
@@ -81,7 +106,17 @@ export async function takeSnapshot(git: Git, request: SnapshotRequest): Promise<
 
 const NO_DRIVERS = ['--no-ext-diff', '--no-textconv'];
 /** How every patch is made: nothing of it depends on anybody's configuration. */
-export const PATCH_FORMAT = ['--binary', '--full-index', '--no-color', ...NO_DRIVERS, '--src-prefix=a/', '--dst-prefix=b/', '-M', '--submodule=short', '--ignore-submodules=none'];
+export const PATCH_FORMAT = [
+  '--binary',
+  '--full-index',
+  '--no-color',
+  ...NO_DRIVERS,
+  '--src-prefix=a/',
+  '--dst-prefix=b/',
+  '-M',
+  '--submodule=short',
+  '--ignore-submodules=none',
+];
 
 /** Takes all submodules out of the index; returns them with their entries. */
 async function takeOutSubmodules(git: Git, ground: Ground): Promise<Map<BytePath, string>> {
@@ -121,8 +156,13 @@ async function addAll(git: Git, ground: Ground, except: ReadonlySet<BytePath>): 
 
 /** Whether git came to its end; files that it could not take are found afterwards. */
 async function add(git: Git, ground: Ground, flags: readonly string[], pathspecs: readonly string[]): Promise<boolean> {
-  const added = await git([...flags, 'add', '-A', '--ignore-errors', '--pathspec-from-file=-', '--pathspec-file-nul'], { ...ground, input: joinPaths(pathspecs), accept: 'any' });
-  if (/No space left on device|Disk quota exceeded/.test(added.stderr)) throw new AppError('disk_full', gitFailed('git add', added).message);
+  const added = await git([...flags, 'add', '-A', '--ignore-errors', '--pathspec-from-file=-', '--pathspec-file-nul'], {
+    ...ground,
+    input: joinPaths(pathspecs),
+    accept: 'any',
+  });
+  if (/No space left on device|Disk quota exceeded/.test(added.stderr))
+    throw new AppError('disk_full', gitFailed('git add', added).message);
   return added.code < 128;
 }
 
@@ -131,7 +171,10 @@ async function add(git: Git, ground: Ground, flags: readonly string[], pathspecs
  * `.gitattributes` wants with LF looks changed in a fresh checkout already. The agent did not change it.
  */
 async function unchangedEntries(git: Git, ground: Ground, base: string): Promise<string[]> {
-  const list = await git(['diff-index', '--cached', '--raw', '--no-abbrev', '--no-renames', '--ignore-submodules=all', '-z', base], ground);
+  const list = await git(
+    ['diff-index', '--cached', '--raw', '--no-abbrev', '--no-renames', '--ignore-submodules=all', '-z', base],
+    ground,
+  );
   const entries: string[] = [];
   for (const change of parseChanges(list.stdout)) {
     if (change.file.status !== 'modified' || !(await isRealFolderOf(ground, change))) continue;
@@ -144,7 +187,10 @@ async function unchangedEntries(git: Git, ground: Ground, base: string): Promise
 
 async function isRealFolderOf(ground: Ground, change: Change): Promise<boolean> {
   const slash = change.path.lastIndexOf('/');
-  return (slash === -1 || (await isRealFolder(ground, change.path.slice(0, slash)))) && (await lstat(onDisk(ground, change.path))).isFile();
+  return (
+    (slash === -1 || (await isRealFolder(ground, change.path.slice(0, slash)))) &&
+    (await lstat(onDisk(ground, change.path))).isFile()
+  );
 }
 
 /** The object name git gives to a file's bytes as they are. null for one that cannot be read. */
@@ -161,7 +207,21 @@ async function hashAsBlob(ground: Ground, path: BytePath, hex: number): Promise<
 
 async function writePatch(
   git: Git,
-  { gitDir, base, tree, patchFile, maxBytes, signal }: { gitDir: string; base: string; tree: string; patchFile: string; maxBytes: number; signal: AbortSignal | undefined },
+  {
+    gitDir,
+    base,
+    tree,
+    patchFile,
+    maxBytes,
+    signal,
+  }: {
+    gitDir: string;
+    base: string;
+    tree: string;
+    patchFile: string;
+    maxBytes: number;
+    signal: AbortSignal | undefined;
+  },
 ): Promise<{ sha256: string; bytes: number }> {
   const hash = createHash('sha256');
   let bytes = 0;
@@ -170,7 +230,12 @@ async function writePatch(
       bytes += chunk.length;
       hash.update(chunk);
       if (bytes <= maxBytes) done(null, chunk);
-      else done(new AppError('patch_invalid', `The change is too large: its patch has more than ${maxBytes} bytes.`, { hint: 'Large generated files belong into .gitignore.' }));
+      else
+        done(
+          new AppError('patch_invalid', `The change is too large: its patch has more than ${maxBytes} bytes.`, {
+            hint: 'Large generated files belong into .gitignore.',
+          }),
+        );
     },
   });
   // In the bare repository, not over the work tree: there, the agent's .gitattributes would have a say in what is binary.

@@ -6,7 +6,10 @@ import { applyToTree, borrow, withIndex } from './borrowed.ts';
 import type { Git } from './command.ts';
 
 /** A clean checkout of the base: files only, no `.git`. Reading is all that is done with it, so variations of a run can share it. */
-export async function makeCheckout(git: Git, { source, base, dir }: { source: string; base: string; dir: string }): Promise<void> {
+export async function makeCheckout(
+  git: Git,
+  { source, base, dir }: { source: string; base: string; dir: string },
+): Promise<void> {
   await mkdir(dir, { recursive: true });
   await inScratch(async (gitDir) => {
     await borrow(git, { source, base, gitDir });
@@ -31,7 +34,10 @@ export interface PatchClaim {
  * Proves a patch: it applies to a clean checkout of the base, and makes exactly the expected tree of it. The empty patch is
  * valid where the tree is the base's own. Errors: patch_invalid, with git's words.
  */
-export async function verifyPatch(git: Git, { source, base, patchFile, checkout, expectedTree }: PatchClaim): Promise<void> {
+export async function verifyPatch(
+  git: Git,
+  { source, base, patchFile, checkout, expectedTree }: PatchClaim,
+): Promise<void> {
   await inScratch(async (scratch) => {
     const gitDir = join(scratch, 'git');
     await borrow(git, { source, base, gitDir });
@@ -51,7 +57,10 @@ export async function verifyPatch(git: Git, { source, base, patchFile, checkout,
         accept: 'any',
       });
       if (checked.code !== 0) {
-        throw new AppError('patch_invalid', `The patch does not apply to a clean checkout of the base: ${checked.stderr.trim().slice(0, 2000)}`);
+        throw new AppError(
+          'patch_invalid',
+          `The patch does not apply to a clean checkout of the base: ${checked.stderr.trim().slice(0, 2000)}`,
+        );
       }
     });
   });

@@ -17,23 +17,50 @@ const IDENTITY = { name: 'AIdeator agent', email: 'agent@aideator.invalid' };
  */
 export async function makeWorkspace(
   git: Git,
-  { source, base, dir, branch, signal }: { source: string; base: string; dir: string; branch: string; signal?: AbortSignal | undefined },
+  {
+    source,
+    base,
+    dir,
+    branch,
+    signal,
+  }: { source: string; base: string; dir: string; branch: string; signal?: AbortSignal | undefined },
 ): Promise<void> {
   assertObjectName(base);
   await assertBranchName(git, branch);
   // A clone of a shallow repository is no local one, and so would miss a base that is only pinned.
   if (isUrl(source) || (await exists(join(source, 'shallow')))) {
     const format = base.length === 64 ? 'sha256' : 'sha1';
-    await git(['init', '--quiet', '--template=', `--object-format=${format}`, `--initial-branch=${branch}`, '--', dir], { signal });
+    await git(
+      ['init', '--quiet', '--template=', `--object-format=${format}`, `--initial-branch=${branch}`, '--', dir],
+      { signal },
+    );
     const upload = isUrl(source) ? [] : [`--upload-pack=${ANY_COMMIT}`];
-    await git(['-C', dir, 'fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--update-shallow', ...upload, '--', source, base], { signal });
+    await git(
+      [
+        '-C',
+        dir,
+        'fetch',
+        '--quiet',
+        '--no-tags',
+        '--no-write-fetch-head',
+        '--update-shallow',
+        ...upload,
+        '--',
+        source,
+        base,
+      ],
+      { signal },
+    );
     await git(['-C', dir, 'checkout', '--quiet', '-B', branch, base, '--'], { signal });
     const entries = Object.entries(LOCAL_CONFIG);
     for (const [key, value] of entries) await git(['-C', dir, 'config', key, value], { signal });
     return;
   }
   const config = Object.entries(LOCAL_CONFIG).flatMap(([key, value]) => ['--config', `${key}=${value}`]);
-  await git(['clone', '--quiet', '--local', '--no-checkout', '--template=', '--origin=source', ...config, '--', source, dir], { signal });
+  await git(
+    ['clone', '--quiet', '--local', '--no-checkout', '--template=', '--origin=source', ...config, '--', source, dir],
+    { signal },
+  );
   await git(['-C', dir, 'remote', 'remove', 'source'], { signal });
   await git(['-C', dir, 'checkout', '--quiet', '-B', branch, base, '--'], { signal });
 }

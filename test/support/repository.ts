@@ -30,7 +30,13 @@ export const plainEnv: Record<string, string> = {
 
 /** Runs plain git somewhere, as a person or an agent would. */
 export function plainGit(cwd: string, args: readonly string[], env: Record<string, string> = {}): string {
-  return execFileSync('git', args, { cwd, env: { ...plainEnv, ...env }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 << 20 }).replace(/\n$/, '');
+  return execFileSync('git', args, {
+    cwd,
+    env: { ...plainEnv, ...env },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 64 << 20,
+  }).replace(/\n$/, '');
 }
 
 export function writeFiles(dir: string, files: Record<string, FileSpec>): void {
@@ -51,7 +57,11 @@ export function writeFiles(dir: string, files: Record<string, FileSpec>): void {
 }
 
 /** Makes a repository with one commit of these files; none when there are no files. */
-export function makeRepository(dir: string, files: Record<string, FileSpec>, init: readonly string[] = []): TestRepository {
+export function makeRepository(
+  dir: string,
+  files: Record<string, FileSpec>,
+  init: readonly string[] = [],
+): TestRepository {
   mkdirSync(dir, { recursive: true });
   let commits = 0;
   const repository: TestRepository = {
@@ -62,7 +72,10 @@ export function makeRepository(dir: string, files: Record<string, FileSpec>, ini
       writeFiles(dir, more);
       const date = `${1_700_000_000 + 60 * commits++} +0000`;
       plainGit(dir, ['add', '-A']);
-      plainGit(dir, ['commit', '-q', '--allow-empty', '-m', message], { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date });
+      plainGit(dir, ['commit', '-q', '--allow-empty', '-m', message], {
+        GIT_AUTHOR_DATE: date,
+        GIT_COMMITTER_DATE: date,
+      });
       return repository.head();
     },
     head: () => plainGit(dir, ['rev-parse', 'HEAD']),
