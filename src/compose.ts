@@ -1,5 +1,5 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
 import { createAgents } from './flow/agents.ts';
 import { openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
@@ -176,7 +176,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
 
 function makeDataDir(dataDir: string, attempts: string): void {
   try {
-    mkdirSync(attempts, { recursive: true, mode: 0o700 });
+    makeFolders(attempts);
     // What cannot be written is better known now than at the first run.
     const probe = join(dataDir, `.probe-${process.pid}`);
     writeFileSync(probe, 'x');
@@ -198,6 +198,14 @@ function makeDataDir(dataDir: string, attempts: string): void {
       },
     );
   }
+}
+
+/** As `mkdir -p`. Node's own recursive mkdir never returns where the file system answers ENOENT to a mkdir (procfs does). */
+function makeFolders(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeFolders(parent);
+  mkdirSync(path, { mode: 0o700 });
 }
 
 function providersOf(config: Config): Record<string, ProviderConfig> {

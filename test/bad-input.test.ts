@@ -61,7 +61,7 @@ describe('a submission', () => {
       ['a ref that is an option', { ref: '--upload-pack=touch /tmp/x' }, 422, 'unknown_ref'],
       ['empty prompt', { prompt: ' \n\t' }, 422, 'invalid_prompt'],
       ['prompt too long', { prompt: 'x'.repeat(MAX_PROMPT_BYTES + 1) }, 422, 'invalid_prompt'],
-      ['half a surrogate pair', { prompt: 'a\uD800b' }, 422, 'invalid_prompt'],
+      ['half a surrogate pair', { prompt: 'a\uD800b' }, 400, 'invalid_encoding'],
       ['0 variations', { variations: 0 }, 422, 'invalid_variations'],
       ['no variations', { variations: [] }, 422, 'invalid_variations'],
       ['33 variations', { variations: 33 }, 422, 'invalid_variations'],
