@@ -37,7 +37,7 @@ test('under constant load the WAL stays short and everything reaches the databas
     longest = Math.max(longest, statSync(`${store.path}-wal`).size);
   }
   expect(statSync(store.path).size).toBeGreaterThan(20 * MB);
-  expect(longest).toBeLessThan(100 * MB);
+  expect(longest).toBeLessThan(75 * MB);
   expect(report).not.toHaveBeenCalled();
   await store.close();
   expect(statSync(store.path).size).toBeGreaterThan(80 * MB);

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { outputEvent, raw, runRow, testStore } from '../../test/support/store.ts';
 import { tempDir } from '../../test/support/temp.ts';
 import { openStore } from './database.ts';
@@ -224,4 +224,32 @@ test('a run, its variations and attempts hang together; numbers are not reused',
   await expect(
     store.db.insertInto('choices').values({ run: 9, variation: 0, reason: null, chosen_at: '' }).execute(),
   ).rejects.toThrow('FOREIGN KEY');
+});
+
+test('a close that cannot tidy up reports it and loses nothing; what is not there to be read fails at the start', async () => {
+  const path = await filled(5);
+  const report = vi.fn<(error: unknown) => void>();
+  const store = testStore({ path, report });
+  await store.write({ events: [outputEvent()] });
+  store.query(raw('DROP TABLE event_ids'));
+  await store.close();
+  expect(report).toHaveBeenCalledExactlyOnceWith(
+    expect.objectContaining({ message: expect.stringContaining('event_ids') }),
+  );
+  expect(failure(() => openStore(path))).toMatchObject({ message: expect.stringContaining('event_ids') });
+  using db = new DatabaseSync(path);
+  expect(db.prepare('SELECT count(*) AS n FROM events').get()).toEqual({ n: 6 });
+});
+
+test('without a place for reports, what fails in the background is a process warning', async () => {
+  const warnings: string[] = [];
+  const hear = (warning: Error) => void warnings.push(warning.message);
+  process.on('warning', hear);
+  onTestFinished(() => void process.off('warning', hear));
+  const store = testStore();
+  store.onCommit(() => {
+    throw new Error('a listener of the test');
+  });
+  await store.write({ events: [outputEvent()] });
+  await vi.waitFor(() => expect(warnings).toContain('a listener of the test'));
 });
