@@ -63,11 +63,15 @@ function cellsOf(each: Evidence, chosen: number | null, palette: Palette): Cell[
   ];
 }
 
+/** Lines of one remark: an agent's last words may be long, and `aideator show` has them all. */
+const MOST_LINES = 4;
+
 /** What a cell has no room for: why a variation failed, what a patch cannot carry, logs with holes, equal results. */
 function remarks({ variations }: Comparison, columns: number, palette: Palette): string[] {
   const lines: string[] = [];
   const say = (head: string, text: string, paint: (text: string) => string): void => {
-    const [first = '', ...more] = wrap(`${head}: ${plainLine(text)}`, columns - 4);
+    const all = wrap(`${head}: ${plainLine(text)}`, columns - 4);
+    const [first = '', ...more] = all.length > MOST_LINES ? [...all.slice(0, MOST_LINES), '…'] : all;
     lines.push(`${paint(head)}${first.slice(head.length)}`, ...more.map((line) => `    ${line}`));
   };
   for (const {

@@ -54,8 +54,13 @@ export function wordsOf(event: Event): Words | null {
       };
     case 'variation_status':
       return statusWords(base, text(data['status']));
-    case 'run_status':
-      return { ...base, variation: null, kind: 'status', text: `run ${text(data['status']) ?? ''}` };
+    case 'run_status': {
+      const status = text(data['status']) ?? '';
+      // The end is told by run_complete.
+      return ['completed', 'failed', 'cancelled'].includes(status)
+        ? null
+        : { ...base, variation: null, kind: 'status', text: `run ${status}` };
+    }
     case 'run_choice':
       return {
         ...base,

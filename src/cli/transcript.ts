@@ -1,5 +1,5 @@
 import type { Event } from '../contract/api.ts';
-import { plainLines } from './display.ts';
+import { fit, plainLines } from './display.ts';
 import { type Words, wordsOf } from './event-words.ts';
 import { wallClock } from './format.ts';
 import type { Palette } from './palette.ts';
@@ -19,6 +19,8 @@ interface Open {
 
 /** A text that has no line break and no end of a sentence is printed once it is this long. */
 const LONG = 160;
+/** Cells of a line in an outline. */
+const OUTLINE = 400;
 /** Lines of one tool's output that a full transcript shows. */
 const OUTPUT_LINES = 40;
 
@@ -81,6 +83,8 @@ export class Transcript {
     if (kind === 'output' && lines.length > OUTPUT_LINES) {
       lines = [...lines.slice(0, OUTPUT_LINES), `(${lines.length - OUTPUT_LINES} more lines)`];
     }
+    // In outline a line is one to glance at: what a tool or an agent says at its end may be very long.
+    if (this.#options.full !== true) lines = lines.map((line) => fit(line, OUTLINE));
     return lines.map(
       (line) =>
         head + this.#said(kind, kind === 'output' || kind === 'unparsed' || kind === 'stderr' ? line : line.trim()),

@@ -1,12 +1,16 @@
-import { plainLine } from '../display.ts';
+import { defaultLimits } from '../../contract/run.ts';
+import { pad, plainLine, widthOf } from '../display.ts';
 import type { Session } from '../session.ts';
-import { table } from '../table.ts';
 
 /** `aideator config`: every setting in force, its value (secrets masked) and where it is from. */
 export async function showConfig(session: Session): Promise<number> {
   const { config, origins } = session.load();
-  const { keys, env: _env, ...settings } = config;
-  const rows = Object.entries(settings).flatMap(([name, value]) => flatten(name, value, origins));
+  const { keys, env: _env, ...given } = config;
+  const settings = { ...given, limits: { ...defaultLimits, ...given.limits } };
+  const places = { ...origins };
+  // A limit that nobody gave is a default, also where another one was given.
+  for (const name of Object.keys(defaultLimits)) if (!(name in given.limits)) places[`limits.${name}`] = 'default';
+  const rows = Object.entries(settings).flatMap(([name, value]) => flatten(name, value, places));
   for (const [provider, { key, from }] of Object.entries(keys)) {
     if (from !== null) rows.push({ name: `keys.${provider}`, value: mask(key), from });
   }
@@ -14,22 +18,15 @@ export async function showConfig(session: Session): Promise<number> {
     session.printJson(Object.fromEntries(rows.map(({ name, value, from }) => [name, { value, from }])));
     return 0;
   }
-  const cells = rows.map(({ name, value, from }) => [
-    { text: name },
-    {
-      text: plainLine(typeof value === 'string' ? value : JSON.stringify(value)),
-      ...(from === 'default' ? {} : { paint: session.palette.bold }),
-    },
-    { text: from, paint: session.palette.dim },
-  ]);
-  session.print(
-    ...table(
-      [{ title: 'setting' }, { title: 'value', flexible: 1, least: 12 }, { title: 'from', flexible: 2, least: 10 }],
-      cells,
-      session.columns,
-      session.palette,
-    ),
-  );
+  // Nothing is cut here: a value that is too long for the line is better wrapped by the terminal than lost.
+  const width = Math.max(...rows.map(({ name }) => widthOf(name)));
+  for (const { name, value, from } of rows) {
+    const text = plainLine(typeof value === 'string' ? value : JSON.stringify(value));
+    const { palette } = session;
+    session.print(
+      `${pad(name, width)}  ${from === 'default' ? text : palette.bold(text)}  ${palette.dim(`(${from})`)}`,
+    );
+  }
   return 0;
 }
 

@@ -137,11 +137,7 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
           };
     const checks: Check[] = [
       { name: 'server', state: 'ok', text: `${client.url} ${how}`, ...other },
-      {
-        name: 'isolation',
-        state: /rights of the user|own rights/i.test(info.isolation) ? 'warn' : 'ok',
-        text: info.isolation,
-      },
+      checkIsolation(info.isolation),
       { name: 'agents', state: 'ok', text: info.agents.map(({ name }) => name).join(', ') },
       { name: 'strategies', state: 'ok', text: info.strategies.map(({ name }) => name).join(', ') },
     ];
@@ -149,6 +145,17 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
   } catch (error) {
     return [failed('server', error)];
   }
+}
+
+function checkIsolation(text: string): Check {
+  const name = 'isolation';
+  if (!/rights of the user/.test(text)) return { name, state: 'ok', text };
+  return {
+    name,
+    state: 'warn',
+    text,
+    hint: 'An agent can do here what you can: run it on repositories and prompts that you trust.',
+  };
 }
 
 /** Whether `aideator serve` could have its port. */

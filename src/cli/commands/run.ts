@@ -61,19 +61,20 @@ async function submit(session: Session, client: Client, body: SubmitInput): Prom
     if (error.code !== 'provider_key_missing' || session.config.url !== null) throw error;
     const { keys, data_dir: dataDir } = session.config;
     const info = await client.info();
-    const nowThere = info.providers.filter(({ name, key }) => key === 'missing' && keys[name]?.key != null);
-    const [first] = nowThere;
+    const missing = info.providers.filter(({ name, key }) => key === 'missing' && keys[name]?.key != null);
+    const [first] = missing;
     if (first === undefined) throw withOffer(error);
+    const from = (keys[first.name]?.from ?? 'the key').replace(/^environment /, '');
     if (info.active_runs > 0) {
       throw new AppError(
         'provider_key_missing',
-        `The running server was started without ${keys[first.name]?.from ?? 'the key'}, and has runs under way.`,
+        `The running server was started without ${from}, and has runs under way.`,
         {
           hint: 'When they are over, run this again: the server is then started anew, with the key. If you started it yourself with `aideator serve`, start it anew there.',
         },
       );
     }
-    session.remark(`The server was started before ${keys[first.name]?.from ?? 'the key'} was set: starting it anew.`);
+    session.remark(`The server was started before ${from} was set: starting it anew.`);
     await stopServer(dataDir);
     await client.relocate();
     return client.submit(body);

@@ -80,16 +80,17 @@ function describeVariation(
         ? 'none'
         : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}`,
     ),
-    ...variation.attempts.flatMap((attempt) => row(`  attempt ${attempt.attempt}`, describeAttempt(attempt))),
+    ...variation.attempts.flatMap((attempt) => row(`  attempt ${attempt.attempt}`, describeAttempt(attempt, message))),
   ];
 }
 
-function describeAttempt(attempt: AttemptView): string {
+/** `told`: what stands above already, and need not be said again. */
+function describeAttempt(attempt: AttemptView, told: string | null): string {
   const log =
     attempt.log_complete === null
       ? ''
       : attempt.log_complete
         ? '; log complete'
         : `; log has gaps: ${attempt.gaps.map(({ from_seq: from, to_seq: to, reason }) => `${from} to ${to ?? 'the end'}, ${reason}`).join('; ')}`;
-  return `${endWords(attempt.status, attempt.end_reason, attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`;
+  return `${endWords(attempt.status, attempt.end_reason, attempt.message === told ? null : attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`;
 }
