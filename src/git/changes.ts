@@ -56,7 +56,7 @@ export function parseChanges(output: Buffer): Change[] {
     changes.set(path, { file, path, oldId });
   }
   while (at < fields.length) {
-    const [added = '', deleted = '', inline = ''] = splitTwice(next());
+    const [added, deleted, inline] = splitTwice(next());
     // A rename has an empty path here; the old and the new one follow as fields of their own.
     const path = inline === '' ? (next(), next()) : inline;
     const file = changes.get(path)?.file;

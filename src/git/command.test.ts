@@ -114,6 +114,19 @@ describe('createGit', () => {
     expect(await checkGit(git)).toMatch(/^2\.\d+/);
   });
 
+  test('a full disk is said as such', async () => {
+    const full = createGit({
+      env: { PATH: fakeGit('echo "error: unable to write file: No space left on device" >&2; exit 128') },
+    });
+    await expect(full(['write-tree'])).rejects.toMatchObject({ code: 'disk_full' });
+    const { path } = makeRepository(tempDir(), { a: 'a\n' });
+    const taking = git(['cat-file', 'blob', 'HEAD:a'], {
+      cwd: path,
+      onStdout: () => Promise.reject(new Error('ENOSPC: no space left')),
+    });
+    await expect(taking).rejects.toMatchObject({ code: 'disk_full' });
+  });
+
   test('a folder that is gone is not taken for a missing git', async () => {
     await expect(git(['status'], { cwd: join(tempDir(), 'gone') })).rejects.toMatchObject({ code: 'git_failed' });
   });

@@ -42,7 +42,7 @@ export interface GitResult {
   code: number;
 }
 
-/** Runs one git command. Errors: tool_missing, git_failed (`details.timed_out` where its time was up, `details.aborted`). */
+/** Runs one git command. Errors: tool_missing, disk_full, git_failed (`details.timed_out` where its time was up, `details.aborted`). */
 export type Git = (args: readonly string[], options?: GitOptions) => Promise<GitResult>;
 
 /** What is really needed: `-c safe.directory` is honoured from 2.38 on. */
@@ -139,8 +139,7 @@ async function run(
         : options.onStdout(child.stdout).then(
             () => Buffer.alloc(0),
             (error: unknown) => {
-              const known = error instanceof AppError ? error : undefined;
-              stop(known ?? new AppError('git_failed', `${name}: its output could not be taken.`, { cause: error }));
+              stop(error instanceof AppError ? error : notTaken(name, error));
               return Buffer.alloc(0);
             },
           );
@@ -161,12 +160,26 @@ async function run(
   }
 }
 
-/** The error of a command that failed: its name, its exit, the end of what it said, without secrets. */
+/** What a full disk sounds like, from git and from Node. */
+const DISK_FULL = /No space left on device|Disk quota exceeded|ENOSPC|EDQUOT/;
+
+/** Whether a command failed because the disk is full. */
+export function isDiskFull(said: string): boolean {
+  return DISK_FULL.test(said);
+}
+
+/** The error of a command that failed (git_failed, disk_full): its name, its exit, the end of what it said, without secrets. */
 export function gitFailed(name: string, result: { stderr: string; code: number }): AppError {
   const said = lastWords(result.stderr);
-  return new AppError('git_failed', `${name} failed (exit ${result.code})${said === '' ? '.' : `: ${said}`}`, {
+  const code = isDiskFull(result.stderr) ? 'disk_full' : 'git_failed';
+  return new AppError(code, `${name} failed (exit ${result.code})${said === '' ? '.' : `: ${said}`}`, {
     details: { exit: result.code },
   });
+}
+
+function notTaken(name: string, error: unknown): AppError {
+  const code = isDiskFull(String(error)) ? 'disk_full' : 'git_failed';
+  return new AppError(code, `${name}: its output could not be taken (${String(error)}).`, { cause: error });
 }
 
 /** The end of what git said, in one piece and without secrets. */

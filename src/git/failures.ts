@@ -1,5 +1,5 @@
 import { AppError } from '../errors.ts';
-import { lastWords, type GitResult } from './command.ts';
+import { gitFailed, isDiskFull, lastWords, type GitResult } from './command.ts';
 
 /** What git says when a repository cannot be had, sorted into our codes. Its words are stable: LC_ALL is C. */
 
@@ -17,6 +17,7 @@ const OWNER = /dubious ownership/;
 export function remoteFailure(shown: string, result: GitResult): AppError {
   const said = lastWords(result.stderr);
   const text = result.stderr;
+  if (isDiskFull(text)) return gitFailed('git', result);
   if (OWNER.test(text)) return foreignOwner(shown);
   if (AUTH.test(text)) {
     return new AppError(

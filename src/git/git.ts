@@ -1,4 +1,4 @@
-import type { AttemptResult, FileChange } from '../contract/attempt.ts';
+import type { AttemptResult } from '../contract/attempt.ts';
 
 /**
  * The seam of the git room. Everything runs the git CLI with argument arrays, never a shell. Trusted code never runs git with
@@ -36,4 +36,4 @@ export interface Snapshot {
   patchFile: string;
 }
 
-export type { AttemptResult, FileChange };
+export type { AttemptResult };

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { AppError } from '../errors.ts';
 import { borrow, textOf } from './borrowed.ts';
 import { parseChanges, type BytePath, type Change } from './changes.ts';
-import { gitFailed, type Git } from './command.ts';
+import { gitFailed, isDiskFull, type Git } from './command.ts';
 import type { AttemptResult, Snapshot } from './git.ts';
 import {
   DIFFERING,
@@ -161,8 +161,8 @@ async function add(git: Git, ground: Ground, flags: readonly string[], pathspecs
     input: joinPaths(pathspecs),
     accept: 'any',
   });
-  if (/No space left on device|Disk quota exceeded/.test(added.stderr))
-    throw new AppError('disk_full', gitFailed('git add', added).message);
+  // Every file would fail, and the result look like a choice of git's.
+  if (isDiskFull(added.stderr)) throw gitFailed('git add', added);
   return added.code < 128;
 }
 

@@ -26,6 +26,13 @@ test('several patches can be proven against one checkout, which stays as it is',
   }
   expect(readdirSync(checkout)).toEqual(['a', 'b']);
   expect(readFileSync(join(checkout, 'a'), 'utf8')).toBe('a\n');
+  // A checkout that is not the base's is found out.
+  writeFiles(checkout, { a: 'changed\n' });
+  const { tree } = await attempt.take();
+  await expect(verifyPatch(git, { source, base, patchFile, checkout, expectedTree: tree })).rejects.toMatchObject({
+    code: 'patch_invalid',
+    message: expect.stringContaining('clean checkout'),
+  });
   // The mirror was read only.
   expect(existsSync(join(source, 'index'))).toBe(false);
 });
@@ -106,6 +113,7 @@ test('a mirror in a folder with an odd name', async () => {
   for (const name of ['"quoted\nname', 'colon:name', '#hash']) {
     const source = join(tempDir(), name);
     plainGit(tempDir(), ['clone', '-q', '--mirror', attempt.source, source]);
-    await verifyPatch(git, { source, base: attempt.base, patchFile: attempt.patchFile, expectedTree: tree });
+    const claim = { source, base: attempt.base, patchFile: attempt.patchFile, expectedTree: tree };
+    await expect(verifyPatch(git, claim)).resolves.toBeUndefined();
   }
 });

@@ -1,9 +1,11 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { git } from '../../test/support/attempt.ts';
 import { makeRepository, plainEnv, plainGit, writeFiles, type TestRepository } from '../../test/support/repository.ts';
 import { tempDir } from '../../test/support/temp.ts';
+import type { Git } from './command.ts';
 import { openMirrors } from './mirror.ts';
 import { makeWorkspace } from './workspace.ts';
 
@@ -41,7 +43,6 @@ test('the base on a branch of its own, no remote, no other branch, ready to comm
   writeFiles(scene.dir, { b: 'mine\n' });
   inside('add', '-A');
   const empty = Object.fromEntries(Object.entries(plainEnv).filter(([name]) => !/^GIT_(AUTHOR|COMMITTER)_/.test(name)));
-  const { execFileSync } = await import('node:child_process');
   execFileSync('git', ['commit', '-qm', 'Agent'], { cwd: scene.dir, env: empty });
   expect(inside('log', '-1', '--format=%an <%ae>')).toBe('AIdeator agent <agent@aideator.invalid>');
   expect(inside('reflog').split('\n').length).toBeGreaterThan(1);
@@ -52,7 +53,6 @@ test('objects are linked, not copied', async () => {
   const scene = await mirrored(repository);
   await makeWorkspace(git, { ...scene, branch: 'b' });
   const [pack] = plainGit(scene.source, ['rev-parse', '--git-path', 'objects/pack']).split('\n');
-  const { readdirSync } = await import('node:fs');
   const name = readdirSync(join(scene.source, pack ?? '')).find((file) => file.endsWith('.pack')) ?? '';
   expect(statSync(join(scene.dir, '.git/objects/pack', name)).ino).toBe(
     statSync(join(scene.source, 'objects/pack', name)).ino,
@@ -104,12 +104,38 @@ test('from a shallow mirror, and from a URL, with a base that only a pin reaches
 test('bad input is refused', async () => {
   const repository = makeRepository(tempDir(), { a: 'a\n' });
   const scene = await mirrored(repository);
-  await expect(makeWorkspace(git, { ...scene, branch: '-b' })).rejects.toMatchObject({ code: 'invalid_branch' });
-  await expect(makeWorkspace(git, { ...scene, base: 'main', branch: 'b' })).rejects.toMatchObject({
+  await expect(makeWorkspace(git, { ...scene, branch: '-b' })).rejects.toMatchObject({ code: 'git_failed' });
+  const again = { ...scene, dir: join(tempDir(), 'workspace') };
+  await expect(makeWorkspace(git, { ...again, base: 'main', branch: 'b' })).rejects.toMatchObject({
     code: 'git_failed',
   });
-  await expect(makeWorkspace(git, { ...scene, base: 'f'.repeat(40), branch: 'b' })).rejects.toMatchObject({
+  await expect(makeWorkspace(git, { ...again, base: 'f'.repeat(40), branch: 'b' })).rejects.toMatchObject({
     code: 'git_failed',
   });
   expect(existsSync(join(scene.dir, 'a'))).toBe(false);
+});
+
+test('a clone that a fetch disturbs is made again; one that always fails, or has no room, is not', async () => {
+  const repository = makeRepository(tempDir(), { a: 'a\n' });
+  const failing = (times: number, words: string): { git: Git; tries: () => number } => {
+    let tries = 0;
+    return {
+      tries: () => tries,
+      git: async (args, options) =>
+        args[0] === 'clone' && ++tries <= times
+          ? { code: 128, stderr: words, stdout: Buffer.alloc(0) }
+          : git(args, options),
+    };
+  };
+  const disturbed = failing(1, "fatal: failed to create link 'tmp_pack_x': No such file or directory");
+  const scene = await mirrored(repository);
+  await makeWorkspace(disturbed.git, { ...scene, branch: 'b' });
+  expect(plainGit(scene.dir, ['rev-parse', 'HEAD'])).toBe(scene.base);
+  const broken = failing(9, 'fatal: broken');
+  const other = { ...scene, dir: join(tempDir(), 'other'), branch: 'b' };
+  await expect(makeWorkspace(broken.git, other)).rejects.toMatchObject({ code: 'git_failed' });
+  expect(broken.tries()).toBe(3);
+  const full = failing(9, 'fatal: write error: No space left on device');
+  await expect(makeWorkspace(full.git, other)).rejects.toMatchObject({ code: 'disk_full' });
+  expect(full.tries()).toBe(1);
 });

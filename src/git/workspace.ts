@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { assertObjectName, exists, isUrl } from './borrowed.ts';
-import { assertBranchName } from './branch.ts';
-import type { Git } from './command.ts';
+import { gitFailed, isDiskFull, type Git } from './command.ts';
 import { ANY_COMMIT } from './mirror-access.ts';
 
 /** Who the agent commits as: its HOME is empty, and git refuses to commit as nobody. `.invalid` reaches no mailbox. */
@@ -14,6 +13,7 @@ const IDENTITY = { name: 'AIdeator agent', email: 'agent@aideator.invalid' };
  *
  * @param source the mirror's path, or a URL that hands out the base.
  * @param dir must not exist, or be empty.
+ * Errors: git_failed, disk_full.
  */
 export async function makeWorkspace(
   git: Git,
@@ -26,7 +26,6 @@ export async function makeWorkspace(
   }: { source: string; base: string; dir: string; branch: string; signal?: AbortSignal | undefined },
 ): Promise<void> {
   assertObjectName(base);
-  await assertBranchName(git, branch);
   // A clone of a shallow repository is no local one, and so would miss a base that is only pinned.
   if (isUrl(source) || (await exists(join(source, 'shallow')))) {
     const format = base.length === 64 ? 'sha256' : 'sha1';
@@ -57,10 +56,24 @@ export async function makeWorkspace(
     return;
   }
   const config = Object.entries(LOCAL_CONFIG).flatMap(([key, value]) => ['--config', `${key}=${value}`]);
-  await git(
-    ['clone', '--quiet', '--local', '--no-checkout', '--template=', '--origin=source', ...config, '--', source, dir],
-    { signal },
-  );
+  const clone = [
+    'clone',
+    '--quiet',
+    '--local',
+    '--no-checkout',
+    '--template=',
+    '--origin=source',
+    ...config,
+    '--',
+    source,
+    dir,
+  ];
+  for (let tries = 1; ; tries++) {
+    const cloned = await git(clone, { signal, accept: 'any' });
+    if (cloned.code === 0) break;
+    // While it links the mirror's files, a fetch into the mirror may rename one of them under its hands.
+    if (tries === 3 || isDiskFull(cloned.stderr)) throw gitFailed('git clone', cloned);
+  }
   await git(['-C', dir, 'remote', 'remove', 'source'], { signal });
   await git(['-C', dir, 'checkout', '--quiet', '-B', branch, base, '--'], { signal });
 }
