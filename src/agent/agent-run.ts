@@ -130,7 +130,7 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<AgentRunEnd> 
         const answered = await Promise.race([conversation.turn, wait(100, null)]);
         if (answered !== null) return { ...answered, exit };
         const ending = endingOfExit(exit, conversation.phase, output.stderrTail());
-        journal.note('agent_exit', ending.message ?? '', { code: exit.code, signal: exit.signal });
+        journal.note('agent_exit', ending.message ?? '', { exit_code: exit.code, signal: exit.signal });
         return ending;
       }
       case 'stop':

@@ -13,7 +13,7 @@ export interface Journal {
   /** Numbers one event and queues it. `data` is JSON text. Never waits; see {@link Journal.drained}. */
   append(type: EnvelopeType, data: string): void;
   /** The recorder's own words. `facts` are added to `{code, message}`. */
-  note(code: string, message: string, facts?: Record<string, unknown>): void;
+  note(code: string, message: string, facts?: NoteFacts): void;
   heartbeat(): void;
   /** Whether so much waits that nothing more should be read of what fills it. */
   readonly full: boolean;
@@ -22,6 +22,9 @@ export interface Journal {
   /** Writes what waits and the last word behind it, has the disk confirm it, closes. Rejects where the disk never took it. */
   close(word: Omit<Eof, 'lastSeq' | 'sha256'>): Promise<Eof>;
 }
+
+/** Facts of a note, beside its code and message. */
+export type NoteFacts = Record<string, unknown> & { code?: never; message?: never };
 
 export interface JournalOptions {
   path: string;

@@ -64,8 +64,8 @@ export async function killStragglers(attemptId: string): Promise<number> {
   for (let round = 0; round < 40; round += 1) {
     const found = findStragglers(attemptId);
     if (found.length === 0) break;
-    for (const pid of found) {
-      killed.add(`${pid} ${startTimeOf(pid)}`);
+    for (const { pid, startTime } of found) {
+      killed.add(`${pid} ${startTime}`);
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
@@ -77,18 +77,19 @@ export async function killStragglers(attemptId: string): Promise<number> {
   return killed.size;
 }
 
-/** Pids of running processes whose environment names the attempt. */
-export function findStragglers(attemptId: string): number[] {
+/** Running processes whose environment names the attempt. */
+export function findStragglers(attemptId: string): { pid: number; startTime: string }[] {
   if (process.platform !== 'linux') return [];
   const mark = Buffer.from(`\0${ATTEMPT_VARIABLE}=${attemptId}\0`);
-  const found: number[] = [];
+  const found: { pid: number; startTime: string }[] = [];
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     try {
       const environment = readFileSync(`/proc/${name}/environ`);
-      if (environment.length > 0 && Buffer.concat([NUL, environment, NUL]).includes(mark) && startTimeOf(pid) !== null)
-        found.push(pid);
+      if (environment.length === 0 || !Buffer.concat([NUL, environment, NUL]).includes(mark)) continue;
+      const startTime = startTimeOf(pid);
+      if (startTime !== null) found.push({ pid, startTime });
     } catch {
       // Another user's, or gone.
     }

@@ -211,8 +211,9 @@ async function handle(message: Message): Promise<void> {
 process.stderr.write(`${JSON.stringify({ cwd: process.cwd(), env: process.env })}\n`);
 if (behaviour === 'garbage') setInterval(() => print('this is not ACP\n'), 20);
 if (behaviour === 'early-exit') process.exit(0);
-if (behaviour === 'quiet') process.stdin.resume();
-else {
+if (behaviour === 'garbage' || behaviour === 'quiet') {
+  process.stdin.resume();
+} else {
   let rest = '';
   process.stdin.setEncoding('utf8');
   process.stdin.on('data', (chunk: string) => {
@@ -225,5 +226,7 @@ else {
       });
     }
   });
-  process.stdin.on('end', () => process.exit(0));
+  process.stdin.on('end', () => {
+    if (behaviour !== 'stubborn') process.exit(0);
+  });
 }
