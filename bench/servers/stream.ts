@@ -1,0 +1,139 @@
+import { join } from 'node:path';
+import { newRunId, now } from '../../src/contract/ids.ts';
+import { AppError } from '../../src/errors.ts';
+import type { Flow } from '../../src/flow/flow.ts';
+import { buildApp } from '../../src/http/app.ts';
+import { createKeys } from '../../src/http/keys.ts';
+import { listen } from '../../src/http/server.ts';
+import { openStore } from '../../src/store/database.ts';
+import type { NewEvent } from '../../src/store/store.ts';
+import { createTelemetry } from '../../src/telemetry.ts';
+import { openAcks } from '../harness/acks.ts';
+import { sampleEvents, type SampleEvent } from '../harness/sample-event.ts';
+import { serve } from '../harness/serve.ts';
+import { createSource, watchLoop, type Source } from '../harness/source.ts';
+
+/** The product's store and public door, with a source of events inside the process in place of agents. */
+
+const HOST = '127.0.0.1';
+/** No heartbeat while it is measured: readers are compared byte by byte. */
+const HEARTBEAT_MS = 3_600_000;
+
+const runs = new Map<string, number>();
+const closers: (() => Promise<void> | void)[] = [];
+let source: Source | null = null;
+let append: ((events: readonly SampleEvent[]) => Promise<void>) | null = null;
+let newRun: (() => Promise<string>) | null = null;
+const loop = watchLoop();
+
+const handlers = {
+  /** Resolves with where it listens, and where it is told how far the readers are. */
+  open: async ({ folder, synchronous }: { folder: string; synchronous: 'normal' | 'full' }) => {
+    const store = openStore(join(folder, 'bench.sqlite'), { synchronous });
+    const { db } = store;
+    const telemetry = createTelemetry({ level: 'error' });
+    const keys = createKeys(store);
+    const door = buildApp({
+      flow: streamingOnly,
+      store,
+      keys,
+      telemetry,
+      version: '0.0.0-bench',
+      host: HOST,
+      allowedHosts: [],
+      sse: { heartbeatMs: HEARTBEAT_MS },
+    });
+    const listening = await listen(door, { host: HOST, port: 0, keys, closeTimeoutMs: 500 });
+    const acks = await openAcks();
+    closers.push(() => acks.close(), listening.close, () => store.close());
+    newRun = async () => {
+      const id = newRunId();
+      const no = await store.write({
+        within: (tx) =>
+          tx.run(
+            db.insertInto('runs').values({
+              id,
+              repository: '/bench',
+              mirror: 'bench',
+              ref: null,
+              base: '0'.repeat(40),
+              prompt: 'bench',
+              max_parallel: 1,
+              retries: 0,
+              limits: '{}',
+              status: 'running',
+              created_at: now(),
+              ended_at: null,
+              cancelled_at: null,
+              forget_at: null,
+            }),
+          ).lastInsertRowid,
+      });
+      runs.set(id, no);
+      append = (events) => store.write({ events: events.map((event) => stored(no, event)) });
+      acks.reset();
+      source = createSource(append, acks);
+      return id;
+    };
+    return { url: listening.url, ackPort: acks.port };
+  },
+  /** A run without events; what follows is said of this one. */
+  run: () => need(newRun)(),
+  burst: (options: Parameters<Source['burst']>[0]) => need(source).burst(options),
+  pace: (options: Parameters<Source['pace']>[0]) => need(source).pace(options),
+  /** Stores so many events, in commits of 500. */
+  fill: async ({ events }: { events: number }) => {
+    for (let seq = 1; seq <= events; seq += 500) await need(append)(sampleEvents(seq, Math.min(500, events - seq + 1)));
+  },
+  /** The longest that the event loop was blocked since the last call (ms). */
+  blocked: () => loop(),
+};
+export type StreamServer = typeof handlers;
+
+serve(handlers, async () => {
+  for (const close of closers) await close();
+});
+
+/** What an agent's line is to the store: the text is made once. */
+function stored(run: number, event: SampleEvent): NewEvent {
+  return {
+    run,
+    variation: event.variation_id,
+    attempt: run,
+    seq: event.seq,
+    span: 1,
+    type: 'agent_output',
+    data: JSON.stringify(event),
+  };
+}
+
+function need<Value>(value: Value | null): Value {
+  if (value === null) throw new Error('open and run come first');
+  return value;
+}
+
+/** Only the stream is asked for here; the rest of the flow needs repositories and agents. */
+const absent = (): Promise<never> => Promise.reject(new AppError('internal', 'The bench has only streams.'));
+const streamingOnly: Flow = {
+  submit: absent,
+  list: absent,
+  run: absent,
+  status: absent,
+  variation: absent,
+  outputs: absent,
+  compare: absent,
+  patch: absent,
+  diff: absent,
+  select: absent,
+  ship: absent,
+  cancel: absent,
+  retry: absent,
+  forget: absent,
+  info: absent,
+  states: absent,
+  streamSource: (runId) => {
+    const run = runs.get(runId);
+    if (run === undefined) return Promise.reject(new AppError('run_not_found', `There is no run ${runId}.`));
+    return Promise.resolve({ run, isOver: () => false });
+  },
+};
