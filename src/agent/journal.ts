@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open, type FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Eof } from '../contract/attempt.ts';
 import { encodeEnvelope, encodeHeartbeat } from '../contract/envelope-codec.ts';
@@ -45,7 +45,11 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 }
 
 /** The part of a file that a journal needs; a test hands in one that fails. */
-export type JournalFile = Pick<FileHandle, 'write' | 'datasync' | 'close'>;
+export interface JournalFile {
+  write(buffer: Buffer, offset: number, length: number): Promise<{ bytesWritten: number }>;
+  datasync(): Promise<void>;
+  close(): Promise<void>;
+}
 
 export function createJournal(options: JournalOptions, file: JournalFile): Journal {
   const { attempt } = options;
