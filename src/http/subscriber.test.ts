@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { testDoor } from '../../test/support/public-door.ts';
 import type { TestRun } from '../../test/support/public-door.ts';
@@ -191,5 +192,40 @@ describe('on the wire', () => {
     await until(() => answered);
     await turn();
     expect(door.streams.size).toBe(0);
+  });
+
+  it('a reader that closes its side is let go', async () => {
+    const door = await testDoor();
+    const run = await door.addRun();
+    const { port } = await door.serve();
+    const client = sseClient(port, pathOf(run));
+    await client.head();
+    client.socket.end();
+    while (door.streams.size > 0) await door.append(run, events(1));
+    client.cut();
+  });
+
+  it('one connection serves stream after stream, and nothing piles up on it', async () => {
+    const door = await testDoor();
+    const run = await door.addRun();
+    await door.append(run, events(2));
+    await door.complete(run);
+    const { port } = await door.serve();
+    const warnings: Error[] = [];
+    const warn = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', warn);
+    const socket = connect(port, '127.0.0.1');
+    let ends = 0;
+    socket.on('data', (piece: Buffer) => {
+      if (piece.toString('latin1').endsWith('0\r\n\r\n')) ends += 1;
+    });
+    for (let round = 1; round <= 15; round += 1) {
+      socket.write(`GET ${pathOf(run)} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
+      await until(() => ends === round);
+    }
+    await turn();
+    process.off('warning', warn);
+    expect(warnings).toEqual([]);
+    socket.destroy();
   });
 });

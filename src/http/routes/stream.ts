@@ -1,11 +1,21 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { EVENT_TYPES } from '../../contract/event.ts';
 import { AppError } from '../../errors.ts';
 import type { DoorApp, RouteDeps } from '../door.ts';
 import { STREAM_HEADERS } from '../subscriber.ts';
 import { API, needs, refusals, runParams, variationId } from './shared.ts';
 
 const position = z.string().max(200).optional();
+
+/** One event as a parser of event streams sees it; the lines of the wire are `field: value`. */
+const streamEvent = z
+  .object({
+    id: z.string().regex(/^\d+$/).optional().openapi({ description: 'Left out for heartbeat and reset.' }),
+    event: z.enum([...EVENT_TYPES, 'heartbeat', 'reset']),
+    data: z.string().openapi({ description: 'JSON of one line.' }),
+  })
+  .meta({ id: 'StreamEvent' });
 
 export const streamRoutes = {
   stream: createRoute({
@@ -39,7 +49,7 @@ export const streamRoutes = {
       }),
     },
     responses: {
-      200: { description: 'The stream.', content: { 'text/event-stream': { schema: z.string() } } },
+      200: { description: 'The stream.', content: { 'text/event-stream': { schema: streamEvent } } },
       204: { description: 'The run is over, and nothing comes after that position.' },
       ...refusals(400, 404),
     },
