@@ -202,6 +202,7 @@ describe('on the wire', () => {
     await client.head();
     client.socket.end();
     while (door.streams.size > 0) await door.append(run, events(1));
+    expect(door.streams.watchedRuns).toBe(0);
     client.cut();
   });
 
