@@ -56,7 +56,7 @@ describe('the main job, typed', () => {
 
     const listed = await person.run('list');
     expect(listed.out.split('\n')).toHaveLength(3);
-    expect(listed.out).toMatch(new RegExp(`^${id} .* completed +2/3 +- +${basename(repository)} +Set the valu…`, "m"));
+    expect(listed.out).toMatch(new RegExp(`^${id} .* completed +2/3 +- +${basename(repository)} +Set the valu…`, 'm'));
     expect(JSON.parse((await person.run('list', '--json', '--status', 'completed')).out)).toMatchObject({
       runs: [{ run_id: id }],
       next_cursor: null,
@@ -114,7 +114,7 @@ describe('the main job, typed', () => {
     expect((await person.run('ship', id, '--apply')).out).toContain('was applied to the work tree');
     expect(readFileSync(join(repository, 'value.txt'), 'utf8')).toBe('tested\n');
     expect((await person.run('compare', id)).out).toMatch(
-      /^ 1\* {2}test-first {2}succeeded[^]*\* chosen: It is tested\.\nshipped: branch/m,
+      /^1\* +test-first +succeeded[^]*\* chosen: It is tested\.\nshipped: branch/m,
     );
 
     expect((await person.run('rm', id)).out).toBe(`Run ${id} is forgotten.\n`);
@@ -159,7 +159,7 @@ describe('Ctrl-C', () => {
     const left = await watching.done;
     expect(left.code).toBe(130);
     expect(left.out).toContain(`Leaving run ${id}; it goes on. Come back with: aideator watch ${id}`);
-    expect(left.out.slice(left.out.lastIndexOf('\u001b[?25'))).toBe('\u001b[?25h');
+    expect(left.out.lastIndexOf('\u001b[?25h')).toBeGreaterThan(left.out.lastIndexOf('\u001b[?25l'));
 
     expect((await person.run('cancel', id, '0')).out).toMatch(
       /Variation 0 of run \w+ is (being cancelled|over \(cancelled\))/,
@@ -271,6 +271,22 @@ describe('serve, keys, config, doctor', () => {
     });
     server.signal('interrupt');
     expect(await server.done).toMatchObject({ code: 0, err: 'Ending …\n' });
+  });
+
+  test('serve takes over from a server in the background, and runs go on', async () => {
+    const person = newPerson();
+    const id = await submit(person, sourceRepository(), '-n', '1', '--agent', 'lingerer');
+    const watching = person.start(['watch', id, '--json', '--stream']);
+    await until(() => watching.out.includes('waiting'));
+    const server = person.start(['serve', '--port', '0']);
+    await until(() => server.out.includes('http://'));
+    expect(server.err).toMatch(/^Taking over from the server in the background \(process \d+\)\.$/m);
+    await until(() => watching.err.includes('Connected again.'));
+    expect((await person.run('serve', '--port', '0')).err).toContain('code: data_dir_locked');
+    await person.run('cancel', id);
+    expect((await watching.done).code).toBe(10);
+    server.signal('terminate');
+    expect((await server.done).code).toBe(0);
   });
 
   test('a server that nobody uses ends', async () => {

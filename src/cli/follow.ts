@@ -29,6 +29,7 @@ export async function followRun(
   const show = choosePresentation(session, run, options);
   const stop = new AbortController();
   const interrupts = new Interrupts(session.io, client, run.run_id, {
+    leave: () => show.end(null),
     say: (text) => show.say(text),
     stop: () => stop.abort(),
     atOnce: options.interrupt === 'cancel',

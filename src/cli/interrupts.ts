@@ -8,6 +8,8 @@ import type { Io } from './io.ts';
 const TWICE = 2000;
 
 export interface InterruptActions {
+  /** Ends the picture: what is said from now on stays on the screen. */
+  leave(): void;
   say(text: string): void;
   /** Ends the following. */
   stop(): void;
@@ -35,6 +37,7 @@ export class Interrupts {
         return;
       }
       this.leaving = true;
+      actions.leave();
       this.#decision = this.#decide(signal);
       this.#decision.then(actions.stop, actions.stop);
     });

@@ -81,7 +81,8 @@ function showLive(session: Session, run: Run): Presentation {
   const timer = setInterval(draw, FRAME);
   // Whatever ends this process: the cursor comes back.
   const off = io.onExit(() => block.leave());
-  const say = (text: string): void => block.above(text);
+  let over = false;
+  const say = (text: string): void => (over ? session.print(text) : block.above(text));
   return {
     item(item) {
       remarkOn(item, say);
@@ -90,6 +91,7 @@ function showLive(session: Session, run: Run): Presentation {
     },
     say,
     end(latest) {
+      over = true;
       clearInterval(timer);
       if (latest !== null) adoptRun(state, latest);
       block.leave();

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
@@ -78,6 +78,8 @@ export async function ensureServer(place: Place, io: Io): Promise<string> {
     ...flags,
     'serve',
     '--json',
+    '--host',
+    '127.0.0.1',
     '--port',
     '0',
     '--exit-when-idle',
@@ -197,5 +199,24 @@ export async function stopServer(dataDir: string): Promise<void> {
   for (let waited = 0; isAlive(file.pid); waited += POLL) {
     if (waited > 30_000) throw unreachable(file.url, new Error(`the server (process ${file.pid}) does not end`));
     await sleep(POLL);
+  }
+}
+
+const backgroundFile = (dataDir: string): string => join(dataDir, 'background.pid');
+
+/** Notes that this process is a server in the background: one that nobody minds to be replaced. Returns the way to take it back. */
+export function markBackground(dataDir: string): () => void {
+  writeFileSync(backgroundFile(dataDir), `${process.pid}\n`);
+  return () => rmSync(backgroundFile(dataDir), { force: true });
+}
+
+/** The process id of the data directory's server where it is one in the background; null where none is, or a person started it. */
+export function backgroundServer(dataDir: string): number | null {
+  const file = readServerFile(dataDir);
+  if (file === null || !isAlive(file.pid)) return null;
+  try {
+    return Number(readFileSync(backgroundFile(dataDir), 'utf8')) === file.pid ? file.pid : null;
+  } catch {
+    return null; // started by a person
   }
 }

@@ -30,7 +30,7 @@ class Terminal {
     else if (part === '\u001b[?7l' || part === '\u001b[?7h') this.wraps = part.endsWith('h');
     else if (!part.startsWith('\u001b')) {
       this.lines[this.row] = line.slice(0, this.column) + part + line.slice(this.column + 1);
-      this.column += 1;
+      this.column = Math.min(this.column + 1, this.wraps ? Infinity : this.columns - 1);
     }
   }
 }
@@ -60,6 +60,12 @@ test('draws in place, shrinks, prints above, and gives the terminal back', () =>
   block.leave();
   block.above('after');
   expect(terminal.lines.slice(-2)).toEqual(['after', '']);
+});
+
+test('a line that fills the screen is whole', () => {
+  const terminal = new Terminal();
+  new TerminalBlock(terminal).draw(['x'.repeat(19) + 'y', 'next']);
+  expect(terminal.lines).toEqual(['x'.repeat(19) + 'y', 'next', '']);
 });
 
 test('the same picture is not drawn twice', () => {

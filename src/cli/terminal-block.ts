@@ -12,6 +12,7 @@ const END = '\u001b[?2026l';
 /** Cursor hidden, lines cut at the edge instead of wrapped. */
 const ENTER = '\u001b[?25l\u001b[?7l';
 const LEAVE = '\u001b[?7h\u001b[?25h';
+/** Written before the line: behind one that fills the screen it would take the last cell away. */
 const CLEAR_LINE = '\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
 
@@ -36,7 +37,7 @@ export class TerminalBlock {
     const enter = this.#entered ? '' : ENTER;
     this.#entered = true;
     this.#screen.write(
-      `${enter}${BEGIN}${this.#up()}${lines.map((line) => `${line}${CLEAR_LINE}\r\n`).join('')}${CLEAR_BELOW}${END}`,
+      `${enter}${BEGIN}${this.#up()}${lines.map((line) => `${CLEAR_LINE}${line}\r\n`).join('')}${CLEAR_BELOW}${END}`,
     );
     this.#drawn = [...lines];
   }
