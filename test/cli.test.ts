@@ -185,6 +185,49 @@ describe('Ctrl-C', () => {
   });
 });
 
+describe('while a run goes on', () => {
+  test('one is chosen and the rest cancelled; a run is removed', async () => {
+    const person = newPerson();
+    const repository = sourceRepository();
+    const prompt = Array.from({ length: 12 }, (_, at) => `line ${at}`).join('\n');
+    const mix = ['--variation', 'agent=writer', '--variation', 'agent=lingerer'];
+    const { out } = await person.run('run', '--repo', repository, '--prompt', prompt, ...mix, '--detach');
+    const id = runIdIn(out.replace('Run ', ''));
+    await until(async () => (await person.run('show', id)).out.includes('outcome    succeeded'));
+    expect((await person.run('show', id)).out).toContain('  line 7\n  (4 more lines; --json has all)');
+    expect((await person.run('choose', id, '0')).out).toContain('The others go on; --cancel-rest stops them.');
+    expect((await person.run('choose', id, '0', '--cancel-rest')).out).toContain('What still runs is being cancelled.');
+    const { code, out: watched } = await person.run('watch', id, '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(watched)).toMatchObject({
+      variations: [{ status: 'succeeded' }, { status: 'cancelled', end_reason: 'superseded' }],
+    });
+    expect(JSON.parse((await person.run('cancel', id, '--json')).out)).toMatchObject({ run_id: id });
+
+    const other = await submit(person, repository, '-n', '1', '--agent', 'lingerer');
+    expect(JSON.parse((await person.run('rm', other, '--json')).out)).toEqual({ run_id: other, forgotten: true });
+    expect((await person.run('watch', other)).err).toContain('code: run_not_found');
+  });
+
+  test('a diff in a terminal is coloured, and drives nothing', async () => {
+    const evil = (text: string): { command: string[] } => ({
+      command: ['{node}', join(import.meta.dirname, 'support', 'acp-agent.ts'), 'write', `value.txt=${text}`],
+    });
+    const person = newPerson({
+      settings: { agents: { a: evil('one\n'), b: evil('two\u001b[2J\n'), same: evil('one\n') } },
+    });
+    const mix = ['a', 'b', 'same'].flatMap((name) => ['--variation', `agent=${name}`]);
+    expect((await person.run('run', '--repo', sourceRepository(), '--prompt', 'x', ...mix, '--json')).code).toBe(0);
+    const terminal = { columns: 80, rows: 24 };
+    const diff = await person.start(['compare', 'last', '0', '1'], { terminal }).done;
+    expect(diff.out).toContain('\u001b[31m-one\u001b[39m\n\u001b[32m+two\u001b[39m');
+    expect(diff.out).not.toContain('\u001b[2J');
+    expect((await person.start(['compare', 'last', '0', '2'], { terminal }).done).out).toBe(
+      '0 and 2 are the same to the byte.\n',
+    );
+  });
+});
+
 describe('the server in the background', () => {
   test('two CLIs at the same time end up with one; a killed one is replaced, and nothing is lost', async () => {
     const person = newPerson();

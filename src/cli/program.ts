@@ -80,7 +80,7 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .option('--no-color', 'no colours (NO_COLOR, FORCE_COLOR)')
     .addHelpText('after', EXIT_CODES)
     .showHelpAfterError('(aideator --help lists commands and flags)')
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
@@ -206,7 +206,7 @@ function addDeciding(program: Command, does: Does): void {
 function addServing(program: Command, does: Does): void {
   program
     .command('serve')
-    .description('serve the API and the web page')
+    .description('serve the API (documentation at /docs)')
     .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
     .option('--port <port>', 'port to listen on; 0 = any free one (default: 8000)', wholeNumber('--port'))
     .option(
