@@ -201,6 +201,8 @@ test('a request that is too long is refused', async () => {
 test('an agent that leaves while the door is away is forgotten', async () => {
   const { baseUrl, close: closeProxy } = await proxyTo('/nowhere');
   const left = AbortSignal.timeout(50);
-  await expect(fetch(`${baseUrl}/v1/messages`, { method: 'POST', body: '{}', signal: left })).rejects.toThrow('timeout');
+  await expect(fetch(`${baseUrl}/v1/messages`, { method: 'POST', body: '{}', signal: left })).rejects.toThrow(
+    'timeout',
+  );
   await closeProxy();
 });
