@@ -27,6 +27,7 @@ export async function runCase(one: BenchCase, { effort, profileDir, say }: CaseO
   const closers: (() => Promise<void> | void)[] = [];
   const violations: string[] = [];
   const started = performance.now();
+  let isOver = false;
   const context: BenchContext = {
     effort,
     pick: (choices) => choices[effort],
@@ -37,11 +38,14 @@ export async function runCase(one: BenchCase, { effort, profileDir, say }: CaseO
       return path;
     },
     start: async (file, options = {}) => {
+      if (isOver) throw new Error('the case is over');
       const child = await startChild<never>(file, {
         core: options.core,
         profileDir: options.profiled === true ? profileDir : undefined,
       });
       closers.push(() => child.close());
+      // Its time may have run out while the process started: nobody would end that one.
+      if (isOver) await child.close();
       return child;
     },
     check: (ok, message) => {
@@ -60,6 +64,7 @@ export async function runCase(one: BenchCase, { effort, profileDir, say }: CaseO
     violations.push(`failed: ${error instanceof Error ? error.message : String(error)}`);
   } finally {
     clearTimeout(timer);
+    isOver = true;
   }
   for (const close of closers.toReversed()) {
     try {
