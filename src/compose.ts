@@ -70,7 +70,10 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const { log, metrics } = telemetry;
     const git = createGit({ env: config.env });
     await checkGit(git);
-    const store = openStore(join(config.data_dir, 'aideator.sqlite'), { synchronous: config.synchronous });
+    const store = openStore(join(config.data_dir, 'aideator.sqlite'), {
+      synchronous: config.synchronous,
+      report: (error) => log.error({ err: error }, 'the store'),
+    });
     closers.push(() => store.close());
     store.onCommit((committed) => {
       for (const { count } of committed) metrics.committed(count);

@@ -63,13 +63,10 @@ export const configSchema = z.strictObject({
   data_dir: z.string().min(1).default('').meta({ description: 'Database, mirrors, attempts.' }),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   runtime: z.enum(['local']).default('local'),
-  synchronous: z
-    .enum(['normal', 'full'])
-    .default('normal')
-    .meta({
-      description:
-        'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.',
-    }),
+  synchronous: z.enum(['normal', 'full']).default('normal').meta({
+    description:
+      'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.',
+  }),
   max_parallel: z.coerce
     .number()
     .int()

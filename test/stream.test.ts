@@ -40,7 +40,9 @@ describe('curl -N', () => {
 
 /** Reads events with curl, and kills it when it has so many; what it printed of a frame that was not whole is dropped. */
 async function curl(url: string, received: string, frames: number): Promise<string> {
-  const child = spawn('curl', ['-sN', '-H', `Last-Event-ID: ${lastId(received)}`, url], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('curl', ['-sN', '-H', `Last-Event-ID: ${lastId(received)}`, url], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let printed = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     printed += chunk;

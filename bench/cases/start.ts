@@ -74,7 +74,8 @@ export const start: BenchCase = {
     }
     const least = await bare(context, load, folder, repository, context.pick({ tiny: 1, quick: 9, full: 25 }));
     const only = (round: Round, name: keyof WatchedVariation) => round.variations[0]?.[name] ?? Number.NaN;
-    const last = (round: Round, name: keyof WatchedVariation) => Math.max(...round.variations.map((each) => each[name]));
+    const last = (round: Round, name: keyof WatchedVariation) =>
+      Math.max(...round.variations.map((each) => each[name]));
     const blocked = (rounds: Round[]) => rounds.map(({ blockedMs }) => blockedMs);
     const split = (what: string, value: (round: Round) => number): Figure => ({
       what: `1 variation, of that: ${what}`,

@@ -17,7 +17,12 @@ interface Round {
 }
 
 /** @param canResume whether those that were cut off can come back; without it all go on where they stopped. */
-async function getStuck(context: BenchContext, load: Child<Load>, server: UnderLoad, canResume: boolean): Promise<Round> {
+async function getStuck(
+  context: BenchContext,
+  load: Child<Load>,
+  server: UnderLoad,
+  canResume: boolean,
+): Promise<Round> {
   const events = context.pick({ tiny: 500, quick: 60_000, full: 60_000 });
   const stuck = { count: context.pick({ tiny: 4, quick: 50, full: 50 }), afterFrames: 100 };
   const readers = stuck.count + 1;

@@ -17,7 +17,8 @@ export function serve(handlers: object, close: () => Promise<void> | void = () =
       })
       .then(
         (value) => send({ no, value }),
-        (error: unknown) => send({ no, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+        (error: unknown) =>
+          send({ no, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
       );
   });
   process.once('disconnect', () => {

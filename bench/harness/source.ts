@@ -63,7 +63,7 @@ export function createSource(append: Append, acks: Acks): Source {
         peak = Math.max(peak, process.memoryUsage.rss());
       }, 50);
       const start = performance.now();
-      for (let sent = 0; sent < events; ) {
+      for (let sent = 0; sent < events;) {
         const due = Math.min(events, Math.floor(((performance.now() - start) * perSecond) / 1000) + 1);
         if (due > sent) await send(due - sent);
         sent = Math.max(sent, due);

@@ -47,7 +47,9 @@ export class Mirror {
       const at = reader.offset - this.#base;
       if (at < 0 || buffer.compare(this.#bytes, at, at + known, start, start + known) !== 0) {
         reader.isBroken = true;
-        this.#violate(`reader ${index} got other bytes than the others, behind seq ${this.#seqs[reader.frames - 1] ?? 0}`);
+        this.#violate(
+          `reader ${index} got other bytes than the others, behind seq ${this.#seqs[reader.frames - 1] ?? 0}`,
+        );
       }
     }
     if (known < end - start) this.#append(buffer, start + known, end);

@@ -87,7 +87,9 @@ export class Readers {
   }
 
   #connect(index: number, headers: Record<string, string> = {}): Connection {
-    const afterFrames = this.#stuck.includes(index) ? (this.#options.stuck?.afterFrames ?? 0) : Number.POSITIVE_INFINITY;
+    const afterFrames = this.#stuck.includes(index)
+      ? (this.#options.stuck?.afterFrames ?? 0)
+      : Number.POSITIVE_INFINITY;
     let preamble: string | null = '';
     const connection = new Connection({
       url: this.#options.url,

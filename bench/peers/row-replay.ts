@@ -17,7 +17,7 @@ const server = createServer((_, response) => {
 
 async function replay(response: ServerResponse): Promise<void> {
   const page = db?.prepare('SELECT id, type, data FROM events WHERE id > ? ORDER BY id LIMIT 500');
-  for (let after = 0; ; ) {
+  for (let after = 0; ;) {
     const rows = page?.all(after) ?? [];
     if (rows.length === 0) return;
     let isFull = false;

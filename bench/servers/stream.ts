@@ -45,7 +45,11 @@ const handlers = {
     });
     const listening = await listen(door, { host: HOST, port: 0, keys, closeTimeoutMs: 500 });
     const acks = await openAcks();
-    closers.push(() => acks.close(), listening.close, () => store.close());
+    closers.push(
+      () => acks.close(),
+      listening.close,
+      () => store.close(),
+    );
     newRun = async () => {
       const id = newRunId();
       const no = await store.write({

@@ -5,8 +5,7 @@ import { type Cell, type Column, table } from './table.ts';
 import type { Palette } from './palette.ts';
 
 const COLUMNS: readonly Column[] = [
-  { title: '#', align: 'right' },
-  { title: 'variation', flexible: 1, least: 10 },
+  { title: '# variation', flexible: 1, least: 12 },
   { title: 'outcome', flexible: 2, least: 9 },
   { title: 'files', align: 'right', expendable: 3 },
   { title: '+/-', align: 'right', expendable: 1 },
@@ -24,7 +23,7 @@ export function renderComparison(comparison: Comparison, columns: number, palett
   const same = new Set(means).size === 1;
   const [head = '', ...rows] = table(
     COLUMNS,
-    variations.map((each) => cellsOf(each, chosen, palette)),
+    variations.map((each) => cellsOf(each, chosen, String(variations.length - 1).length, palette)),
     columns,
     palette,
   );
@@ -32,14 +31,16 @@ export function renderComparison(comparison: Comparison, columns: number, palett
   return [
     ...(same ? [palette.dim(fit(`all by ${means[0] ?? ''}`, columns))] : []),
     head,
-    ...rows.flatMap((row, place) => (same ? [row] : [row, palette.dim(fit(`     ${means[place] ?? ''}`, columns))])),
+    ...rows.flatMap((row, place) =>
+      same ? [row] : [row, palette.dim(fit(`${' '.repeat(4)}${means[place] ?? ''}`, columns))],
+    ),
     ...remarks(comparison, columns, palette),
     ...fileLines(comparison, columns, palette),
     ...choiceLines(comparison, columns, palette),
   ];
 }
 
-function cellsOf(each: Evidence, chosen: number | null, palette: Palette): Cell[] {
+function cellsOf(each: Evidence, chosen: number | null, digits: number, palette: Palette): Cell[] {
   const { status, end_reason: reason } = each;
   const isChosen = chosen === each.variation_id;
   const paint =
@@ -51,9 +52,11 @@ function cellsOf(each: Evidence, chosen: number | null, palette: Palette): Cell[
           ? palette.warn
           : palette.accent;
   return [
-    { text: `${each.variation_id}${isChosen ? '*' : chosen === null ? '' : ' '}` },
-    { text: each.strategy ?? 'no strategy', ...(isChosen ? { paint: palette.bold } : {}) },
-    { text: status === 'failed' && reason !== null ? reason.replaceAll('_', ' ') : status, paint },
+    {
+      text: `${String(each.variation_id).padStart(digits)} ${each.strategy ?? 'no strategy'}`,
+      ...(isChosen ? { paint: palette.bold } : {}),
+    },
+    { text: outcomeOf(status, reason, isChosen), paint },
     { text: each.files === null ? UNKNOWN : String(each.files.length) },
     { text: lineChange(each.additions, each.deletions) },
     { text: each.tests_touched === null ? UNKNOWN : String(each.tests_touched) },
@@ -61,6 +64,11 @@ function cellsOf(each: Evidence, chosen: number | null, palette: Palette): Cell[
     { text: money(costOf(each.usage)) },
     { text: duration(each.running_ms) },
   ];
+}
+
+function outcomeOf(status: Evidence['status'], reason: Evidence['end_reason'], isChosen: boolean): string {
+  if (status === 'failed' && reason !== null) return reason.replaceAll('_', ' ');
+  return isChosen && status === 'succeeded' ? 'chosen' : status;
 }
 
 /** Lines of one remark: an agent's last words may be long, and `aideator show` has them all. */
@@ -142,7 +150,9 @@ function choiceLines({ choice }: Comparison, columns: number, palette: Palette):
   );
   return [
     '',
-    ...[`* chosen${because}`, ...shipped].flatMap((line) => wrap(line, columns).map((part) => palette.bold(part))),
+    ...[`chosen: ${choice.winning_variation_id}${because}`, ...shipped].flatMap((line) =>
+      wrap(line, columns).map((part) => palette.bold(part)),
+    ),
   ];
 }
 

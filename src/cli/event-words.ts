@@ -1,5 +1,5 @@
 import type { Event } from '../contract/api.ts';
-import { plainLine } from './display.ts';
+import { plainLine, plainLines } from './display.ts';
 import { lineChange, plural } from './format.ts';
 
 /** What a person reads of an event. */
@@ -26,6 +26,8 @@ export interface Words {
   chunk: boolean;
   /** Said in full transcripts only: too much for a summary. */
   detail: boolean;
+  /** What a full transcript adds beneath: a failed tool's whole output. */
+  more?: string;
 }
 
 /**
@@ -142,12 +144,13 @@ function toolTitle(update: Record<string, unknown>): string | null {
 function toolUpdate(base: Base, update: Record<string, unknown>, content: string | null): Words | null {
   const status = text(update['status']);
   const output = toolOutput(update) ?? content ?? '';
-  if (status === 'failed')
-    return {
-      ...base,
-      kind: 'tool',
-      text: `failed: ${output === '' ? (toolTitle(update) ?? 'no reason given') : output}`,
-    };
+  if (status === 'failed') {
+    const said = plainLines(output).filter((line) => line.trim() !== '');
+    const last = said.at(-1) ?? '';
+    // `[exit code 1]` and the like stand at the end; other tools say what is wrong first.
+    const short = /^\[.*\]$/.test(last) ? last : (said[0] ?? toolTitle(update) ?? 'no reason given');
+    return { ...base, kind: 'tool', text: `failed: ${short}`, ...(said.length > 1 ? { more: output } : {}) };
+  }
   if (status === 'completed' && output !== '') return { ...base, kind: 'output', text: output, detail: true };
   return null;
 }

@@ -43,10 +43,11 @@ export class Transcript {
     const open = this.#open.get(words.variation);
     if (words.chunk && open?.words.kind === words.kind) {
       open.text += words.text;
+      open.words = words;
       return this.#whole(open);
     }
     const lines = this.flush(words.variation);
-    if (!words.chunk) return [...lines, ...this.#lines(words, words.text)];
+    if (!words.chunk) return [...lines, ...this.#lines(words, words.text), ...this.#more(words)];
     const opened = { words, text: words.text };
     this.#open.set(words.variation, opened);
     return [...lines, ...this.#whole(opened)];
@@ -60,6 +61,12 @@ export class Transcript {
       this.#open.delete(key);
       return open === undefined ? [] : this.#lines(open.words, open.text);
     });
+  }
+
+  #more(words: Words): string[] {
+    return words.more === undefined || this.#options.full !== true
+      ? []
+      : this.#lines({ ...words, kind: 'output' }, words.more);
   }
 
   /** Takes whole lines and sentences off an open text. */

@@ -110,11 +110,9 @@ export const attemptView = z
     /** Whether every event up to the recorder's last word is stored and its hash fits; null while it runs. */
     log_complete: z.boolean().nullable(),
     gaps: z.array(gap),
-    isolation: z
-      .string()
-      .meta({
-        description: 'What kept it apart, in words, e.g. `process: the rights of the user who runs the server`.',
-      }),
+    isolation: z.string().meta({
+      description: 'What kept it apart, in words, e.g. `process: the rights of the user who runs the server`.',
+    }),
   })
   .meta({ id: 'Attempt' });
 export type AttemptView = z.infer<typeof attemptView>;

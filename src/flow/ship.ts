@@ -58,16 +58,14 @@ export async function shipVariation(context: Context, runId: string, request: Sh
   await context.store.write({
     within: (tx) =>
       void tx.run(
-        context.store.db
-          .insertInto('shipments')
-          .values({
-            run: run.no,
-            variation: index,
-            kind: request.kind,
-            target: shipped.branch ?? run.repository,
-            commit_id: shipped.commit,
-            at: now(),
-          }),
+        context.store.db.insertInto('shipments').values({
+          run: run.no,
+          variation: index,
+          kind: request.kind,
+          target: shipped.branch ?? run.repository,
+          commit_id: shipped.commit,
+          at: now(),
+        }),
       ),
   });
   return shipped;

@@ -68,7 +68,10 @@ function stopOf({ finish }: StepOutcome): StopReason {
 
 function toolDefinitions(): ToolSet {
   // Without `execute`: the answer ends with the calls, and they are run here once it is whole.
-  const define = ({ description, schema }: { description: string; schema: z.ZodType }): ToolSet[string] => ({ description, inputSchema: schema });
+  const define = ({ description, schema }: { description: string; schema: z.ZodType }): ToolSet[string] => ({
+    description,
+    inputSchema: schema,
+  });
   const { bash, read, write, edit, search } = ownTools;
   return { bash: define(bash), read: define(read), write: define(write), edit: define(edit), search: define(search) };
 }
