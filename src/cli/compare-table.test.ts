@@ -108,15 +108,15 @@ const show = (given: Comparison, columns: number): string =>
 test('80 columns', () => {
   expect(show(comparison, 80)).toMatchInlineSnapshot(`
     "
-    #  variation         outcome        files     +/-  tests  tokens     cost  time
-    0  smallest-change   succeeded          1   +2 -1      0    3.2k  $0.0123   12s
-         builtin · anthropic/claude-sonnet-4-5
-    1  test-first        succeeded          2  +14 -3      1    3.2k  $0.0123   12s
-         builtin · anthropic/claude-sonnet-4-5
-    2  edge-cases-first  succeeded          3  +31 -6      1    3.2k  $0.0123  3:07
-         builtin · anthropic/claude-sonnet-4-5
-    3  no strategy       provider auth      -       -      -       -        -  1.4s
-         builtin · openai/gpt-5
+    # variation         outcome        files     +/-  tests  tokens     cost  time
+    0 smallest-change   succeeded          1   +2 -1      0    3.2k  $0.0123   12s
+        builtin · anthropic/claude-sonnet-4-5
+    1 test-first        succeeded          2  +14 -3      1    3.2k  $0.0123   12s
+        builtin · anthropic/claude-sonnet-4-5
+    2 edge-cases-first  succeeded          3  +31 -6      1    3.2k  $0.0123  3:07
+        builtin · anthropic/claude-sonnet-4-5
+    3 no strategy       provider auth      -       -      -       -        -  1.4s
+        builtin · openai/gpt-5
 
     1 has gaps: some of what it said was lost; \`aideator show\` says which
     2 leaves out: vendor (nested repository)
@@ -135,15 +135,15 @@ test('80 columns', () => {
 test('40 columns', () => {
   expect(show(comparison, 40)).toMatchInlineSnapshot(`
     "
-    #  variation       outcome           +/-
-    0  smallest-chan…  succeeded       +2 -1
-         builtin · anthropic/claude-sonnet-…
-    1  test-first      succeeded      +14 -3
-         builtin · anthropic/claude-sonnet-…
-    2  edge-cases-fi…  succeeded      +31 -6
-         builtin · anthropic/claude-sonnet-…
-    3  no strategy     provider auth       -
-         builtin · openai/gpt-5
+    # variation        outcome           +/-
+    0 smallest-change  succeeded       +2 -1
+        builtin · anthropic/claude-sonnet-4…
+    1 test-first       succeeded      +14 -3
+        builtin · anthropic/claude-sonnet-4…
+    2 edge-cases-fir…  succeeded      +31 -6
+        builtin · anthropic/claude-sonnet-4…
+    3 no strategy      provider auth       -
+        builtin · openai/gpt-5
 
     1 has gaps: some of what it said was
         lost; \`aideator show\` says which
@@ -181,16 +181,16 @@ test('agent and model that all share are said once; equal results and the choice
   expect(show({ ...same, choice }, 80)).toMatchInlineSnapshot(`
     "
     all by builtin · anthropic/claude-sonnet-4-5
-     #  variation        outcome    files    +/-  tests  tokens     cost  time
-    0*  smallest-change  succeeded      1  +2 -1      0    3.2k  $0.0123   12s
-     1  test-first       succeeded      1  +2 -1      0    3.2k  $0.0123   12s
+    # variation        outcome    files    +/-  tests  tokens     cost  time
+    0 smallest-change  chosen         1  +2 -1      0    3.2k  $0.0123   12s
+    1 test-first       succeeded      1  +2 -1      0    3.2k  $0.0123   12s
 
     same result: 0, 1: the same to the byte
 
     touched by all 2
       src/duration.js
 
-    * chosen: It is the smallest.
+    chosen: 0: It is the smallest.
     shipped: branch aideator/k3xyzabcde-0 (bbbbbbbbbbbb)
     "
   `);

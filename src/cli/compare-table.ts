@@ -5,8 +5,8 @@ import { type Cell, type Column, table } from './table.ts';
 import type { Palette } from './palette.ts';
 
 const COLUMNS: readonly Column[] = [
-  { title: '# variation', flexible: 1, least: 12 },
-  { title: 'outcome', flexible: 2, least: 9 },
+  { title: '# variation', flexible: 1, least: 14 },
+  { title: 'outcome', flexible: 2, least: 13 },
   { title: 'files', align: 'right', expendable: 3 },
   { title: '+/-', align: 'right', expendable: 1 },
   { title: 'tests', align: 'right', expendable: 5 },

@@ -20,10 +20,10 @@ test('the whole loop: fails before, four variations, one refused, one shipped, p
   expect(out).toMatch(/not ok {2}units add up\n +expected 5400\n +actual 3600/);
   for (const said of ['[0 smallest-change] thinking: ', '[1 test-first] tool: ', '[2 edge-cases-first] succeeded'])
     expect(out).toContain(said);
-  expect(out).toMatch(/^0 +smallest-change +succeeded +1 +\+\d+ -\d+ +0 .* \$0\.\d+/m);
-  expect(out).toMatch(/^1 +test-first +succeeded +2 +\+\d+ -\d+ +1 /m);
-  expect(out).toMatch(/^2 +edge-cases-first +succeeded +3 /m);
-  expect(out).toMatch(/^3 +no strategy +provider auth/m);
+  expect(out).toMatch(/^0 smallest-change +succeeded +1 +\+\d+ -\d+ +0 .* \$0\.\d+/m);
+  expect(out).toMatch(/^1 test-first +succeeded +2 +\+\d+ -\d+ +1 /m);
+  expect(out).toMatch(/^2 edge-cases-first +succeeded +3 /m);
+  expect(out).toMatch(/^3 no strategy +provider auth/m);
   expect(text).toMatch(/3 failed: .*invalid x-api-key/);
   expect(out).toMatch(/It is branch aideator\/\w+-1 of the repository now, commit [0-9a-f]{12}/);
   expect(out.slice(out.indexOf('5. '))).not.toContain('not ok');

@@ -4,7 +4,7 @@ import type { Palette } from './palette.ts';
 export interface Column {
   title: string;
   align?: 'left' | 'right';
-  /** May be cut, down to `least` cells: the lowest number first. */
+  /** May be cut, the lowest number first. Before it has to be cut below `least` cells, expendable columns go. */
   flexible?: number;
   least?: number;
   /** Left out when there is no room, the highest number first; 0 and none never. */
@@ -17,6 +17,8 @@ export interface Cell {
 }
 
 const GAP = 2;
+/** Cells that a cut column keeps, however narrow the terminal is. */
+const NARROWEST = 6;
 
 /** Rows under titles in at most `columns` cells: flexible columns give way, then expendable ones go. Cells are made plain here. */
 export function table(
@@ -25,7 +27,8 @@ export function table(
   width: number,
   palette: Palette,
 ): string[] {
-  const texts = rows.map((row) => row.map((cell) => plainLine(cell.text)));
+  // Blanks before a text are there to align numbers.
+  const texts = rows.map((row) => row.map(({ text }) => (/^ */.exec(text)?.[0] ?? '') + plainLine(text)));
   const natural = columns.map((column, place) =>
     Math.max(widthOf(column.title), ...texts.map((row) => widthOf(row[place] ?? ''))),
   );
@@ -85,7 +88,7 @@ function shareWidth(
   for (const place of giving) {
     if (over <= 0) break;
     const wide = widths.get(place) ?? 0;
-    const less = Math.max(Math.min(wide, columns[place]?.least ?? 8), wide - over);
+    const less = Math.max(Math.min(wide, NARROWEST), wide - over);
     widths.set(place, less);
     over -= wide - less;
   }
