@@ -4,7 +4,7 @@ import { isEnvelopeType } from './envelope-encoder.ts';
 import { MAX_PAYLOAD_BYTES, type Envelope, type EnvelopeType } from './envelope.ts';
 import { createLineReader, type Line } from './envelope-line.ts';
 
-export { encodeEnvelope, encodeHeartbeat, type EnvelopeInput } from './envelope-encoder.ts';
+export { encodeEnvelope, encodeHeartbeat } from './envelope-encoder.ts';
 
 /** What one call of {@link EnvelopeDecoder.push} found. */
 export interface Decoded {

@@ -30,7 +30,6 @@ export const ATTEMPT_STATUSES = [
   'lost',
 ] as const;
 export type AttemptStatus = (typeof ATTEMPT_STATUSES)[number];
-export const attemptStatus = z.enum(ATTEMPT_STATUSES);
 
 /** Why an attempt ended: a closed list. `end_turn` is the only success. */
 export const END_REASONS = [

@@ -7,7 +7,6 @@ import { ToolFailure, type AgentTool, type ToolContext, type ToolOutcome } from 
 import { write } from './write.ts';
 
 export const tools = { bash, read, write, edit, search };
-export type ToolName = keyof typeof tools;
 
 /** A call as people see it before it runs. */
 export interface CallView {
