@@ -116,7 +116,7 @@ export const ingest: BenchCase = {
   name: 'ingest',
   row: 'I1',
   run: async (context) => {
-    const lines = context.pick({ tiny: 2000, quick: 200_000, full: 400_000 });
+    const lines = context.pick({ tiny: 2000, quick: 100_000, full: 400_000 });
     const rounds = context.pick({ tiny: 1, quick: 3, full: 5 });
     const figures: Figure[] = [];
     for (const synchronous of ['normal', 'full'] as const) {

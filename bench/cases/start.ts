@@ -66,7 +66,7 @@ export const start: BenchCase = {
     const one: Round[] = [];
     const ten: Round[] = [];
     const many = context.pick({ tiny: 2, quick: 10, full: 10 });
-    for (let round = 0; round < context.pick({ tiny: 1, quick: 9, full: 25 }); round += 1) {
+    for (let round = 0; round < context.pick({ tiny: 1, quick: 7, full: 25 }); round += 1) {
       one.push(await submit(context, subject, 1));
     }
     for (let round = 0; round < context.pick({ tiny: 1, quick: 3, full: 9 }); round += 1) {

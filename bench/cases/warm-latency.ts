@@ -12,7 +12,7 @@ export const warmLatency: BenchCase = {
     const pace = {
       readers: 1,
       perSecond: 500,
-      events: context.pick({ tiny: 50, quick: 1500, full: 5000 }),
+      events: context.pick({ tiny: 50, quick: 1000, full: 5000 }),
       warm: { perSecond: 3000, events: context.pick({ tiny: 50, quick: 3000, full: 6000 }) },
     };
     const [ours, naive] = await measureBoth(context, load, servers, pace, context.pick({ tiny: 1, quick: 3, full: 5 }));

@@ -44,7 +44,11 @@ export class Readers {
     for (let index = 0; index < count; index += 1) this.#mirror.add();
     this.#reading = Array.from({ length: first }, (_, index) => index);
     this.#stuck = Array.from({ length: count - first }, (_, index) => first + index);
-    if (ackPort !== undefined) this.#acks = connect({ host: '127.0.0.1', port: ackPort, noDelay: true });
+    if (ackPort !== undefined) {
+      this.#acks = connect({ host: '127.0.0.1', port: ackPort, noDelay: true });
+      // The server is gone: whoever waits for the readers says so.
+      this.#acks.on('error', () => undefined);
+    }
     for (let from = 0; from < count; from += AT_A_TIME) {
       const some = Array.from({ length: Math.min(AT_A_TIME, count - from) }, (_, index) => this.#connect(from + index));
       await Promise.all(some.map((connection) => connection.opened));
