@@ -104,6 +104,8 @@ describe('the main job on one machine', () => {
     expect(gitAs(repository, 'status', '--porcelain', '--branch')).toBe(before);
     expect(gitAs(repository, 'show', `aideator/${runId}-1:value.txt`)).toBe('B');
     expect(gitAs(repository, 'rev-parse', `aideator/${runId}-1^`)).toBe(run.base);
+    const same = await house.api<Shipped>('POST', `/api/v1/runs/${runId}/ship`, { kind: 'branch' });
+    expect(same.body.commit).toBe(shipped.commit);
     const taken = { kind: 'branch', branch: `aideator/${runId}-1`, variation_id: 0 };
     const twice = await house.api<Problem>('POST', `/api/v1/runs/${runId}/ship`, taken);
     expect([twice.status, twice.body.code]).toEqual([409, 'branch_exists']);

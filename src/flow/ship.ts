@@ -45,6 +45,8 @@ export async function shipVariation(context: Context, runId: string, request: Sh
         patchFile,
         tree: result.tree,
         message: request.message ?? messageOf(run, variation),
+        // Of the work, not of the shipping: the same choice shipped twice is the same commit, and no conflict.
+        date: new Date(variation.ended_at ?? run.created_at),
         author: { name: 'AIdeator', email: 'aideator@localhost' },
         gitDir,
       });
