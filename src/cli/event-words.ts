@@ -163,7 +163,8 @@ function toolOutput(update: Record<string, unknown>): string | null {
     const inner = text(field(field(block, 'content'), 'text'));
     const path = text(field(block, 'path'));
     if (inner !== null) parts.push(inner);
-    else if (field(block, 'type') === 'diff' && path !== null) parts.push(`changed ${path.replace(/^\/.*\/workspace\//, '')}`);
+    else if (field(block, 'type') === 'diff' && path !== null)
+      parts.push(`changed ${path.replace(/^\/.*\/workspace\//, '')}`);
   }
   if (parts.length > 0) return parts.join('\n');
   return text(update['rawOutput']) ?? text(field(update['rawOutput'], 'output'));

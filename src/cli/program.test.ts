@@ -51,6 +51,16 @@ describe('usage', () => {
     });
   });
 
+  test('wrong usage with --json is a problem document, too', async () => {
+    const { code, out, err } = await newPerson().run('run', '--promt', 'x', '--json');
+    expect([code, err]).toEqual([2, '']);
+    expect(JSON.parse(out)).toMatchObject({
+      code: 'invalid_request',
+      detail: expect.stringContaining('Did you mean --prompt?') as string,
+    });
+    expect(await newPerson().run('--json', '--version')).toEqual({ code: 0, out: '0.0.0-test\n', err: '' });
+  });
+
   test('colours: a terminal has them, NO_COLOR and --no-color take them, FORCE_COLOR gives them', async () => {
     const person = newPerson();
     const coloured = async (argv: string[], env: Record<string, string>, terminal: boolean): Promise<boolean> => {

@@ -31,7 +31,7 @@ type Action = (session: Session, args: string[], options: Record<string, unknown
  */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {
   let exit = 0;
-  const program = buildProgram(io, (code) => {
+  const program = buildProgram(argv, io, (code) => {
     exit = code;
   });
   try {
@@ -39,8 +39,13 @@ export async function runCli(argv: readonly string[], io: Io): Promise<number> {
     await program.parseAsync(argv, { from: 'user' });
     return exit;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said it already
-    return tell(toAppError(error), argv, io);
+    if (!(error instanceof CommanderError)) return tell(toAppError(error), argv, io);
+    if (error.exitCode === 0) return 0;
+    // In words commander has said it already.
+    const hint = 'aideator --help lists commands and flags.';
+    if (argv.includes('--json'))
+      tell(new AppError('invalid_request', error.message.replace(/^error: /, ''), { hint }), argv, io);
+    return 2;
   }
 }
 
@@ -64,7 +69,7 @@ function tell(error: AppError, argv: readonly string[], io: Io): number {
   return error.exitCode;
 }
 
-function buildProgram(io: Io, exit: (code: number) => void): Command {
+function buildProgram(argv: readonly string[], io: Io, exit: (code: number) => void): Command {
   const program = new Command('aideator')
     .description(
       'Runs N variations of a coding task, each isolated, shows every thought live, compares them and ships the one you pick.',
@@ -83,7 +88,8 @@ function buildProgram(io: Io, exit: (code: number) => void): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
-      writeErr: (text) => io.stderr.write(text),
+      // With --json an error is a document on standard output, and nothing else.
+      writeErr: (text) => (argv.includes('--json') ? undefined : io.stderr.write(text)),
       getOutHelpWidth: () => Math.min(io.stdout.columns, 100),
       getErrHelpWidth: () => Math.min(io.stderr.columns, 100),
       getOutHasColors: () => false,

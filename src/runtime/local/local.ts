@@ -138,7 +138,8 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       const { stop } = layoutOf(directoryOf(attemptId));
       await writeFile(`${stop}.part`, JSON.stringify({ reason }), { mode: 0o600 });
       await rename(`${stop}.part`, stop);
-      signal(process.pid, 'SIGTERM');
+      // Before its claim it may not listen for signals yet and would die of one; it looks for `stop` once it has claimed.
+      if ((await claimedBy(directoryOf(attemptId))) !== null) signal(process.pid, 'SIGTERM');
       setTimeout(() => {
         // The recorder itself hangs: without it nothing of the attempt may go on.
         if (processes.get(attemptId) === process && isAlive(process)) signalGroup(process.pid, 'SIGKILL');
