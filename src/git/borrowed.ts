@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { copyFile, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { AppError } from '../errors.ts';
 import type { Git } from './command.ts';
@@ -39,17 +39,24 @@ export async function borrow(
     base.length === 64
       ? '\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n'
       : '\trepositoryformatversion = 0\n\tbare = true\n';
-  await writeFile(join(gitDir, 'config'), `[core]\n${format}[gc]\n\tauto = 0\n`);
+  await writeWhole(join(gitDir, 'config'), `[core]\n${format}[gc]\n\tauto = 0\n`);
   if (!isUrl(source)) {
-    await writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${quoted(join(resolve(source), 'objects'))}\n`);
+    await writeWhole(join(gitDir, 'objects', 'info', 'alternates'), `${quoted(join(resolve(source), 'objects'))}\n`);
     // Without it a history that ends early looks like one that is broken.
     if (await exists(join(source, 'shallow'))) await copyFile(join(source, 'shallow'), join(gitDir, 'shallow'));
   }
   // Last: git, and the next call, take it for a repository from here on.
-  await writeFile(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n');
+  await writeWhole(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n');
   if (isUrl(source)) {
     await git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--depth=1', source, base], { gitDir });
   }
+}
+
+/** Never seen half written: another call may be at work in the repository already. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  const part = `${path}.${randomUUID()}`;
+  await writeFile(part, text);
+  await rename(part, path);
 }
 
 /** Runs something with an index file of its own, which is removed with its lock afterwards. */
