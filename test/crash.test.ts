@@ -38,7 +38,9 @@ describe('a server that is killed', () => {
     }
     const run = await server.over(runId);
     const seen = await reader.done;
-    expect(run.counts).toMatchObject({ succeeded: 3 });
+    expect(run.variations.map((each) => [each.status, each.message])).toEqual(
+      Array.from({ length: 3 }, () => ['succeeded', null]),
+    );
     expect(run.variations.map((each) => each.attempts.at(-1)?.log_complete)).toEqual([true, true, true]);
 
     const stored = await allEvents(server, runId);
@@ -71,7 +73,7 @@ describe('a server that is killed', () => {
     const runId = await server.submit({
       repository: sourceRepository(),
       prompt: 'Say it.',
-      variations: [{ limits: { timeout_seconds: 2 } }],
+      variations: [{ limits: { timeout_seconds: 5 } }],
     });
     await until(async () => (await status(server, runId))[0] === 'running');
     await server.kill();
@@ -94,7 +96,9 @@ describe('a recorder that is killed', () => {
     const server = prepareServer({ script, settings });
     await server.start();
     const runId = await server.submit({ repository: sourceRepository(), prompt: 'Say it.', variations: 2 });
-    await until(async () => (await status(server, runId)).every((each) => each === 'running'));
+    const thinks = (variation: number) => (event: EventPage['events'][number]) =>
+      event.data['variation_id'] === variation && event.data['kind'] === 'agent_thought_chunk';
+    await until(async () => (await allEvents(server, runId)).some(thinks(1)));
     const { body } = await server.api<Run>('GET', `/api/v1/runs/${runId}`);
     const lost = body.variations[1]?.attempts[0]?.attempt_id ?? '';
     const claim = JSON.parse(readFileSync(join(server.dataDir, 'attempts', lost, 'claim.json'), 'utf8')) as {

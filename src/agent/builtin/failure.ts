@@ -30,8 +30,9 @@ export function failureOf(error: unknown): ModelFailure {
   if (APICallError.isInstance(error)) {
     const status = error.statusCode ?? null;
     const message = error.message || 'no message';
-    // 200 with a body that is no answer of the protocol: it will be the same the next time.
-    if (status === null) return new ModelFailure('transient', message, { cause: error });
+    // 200 with a body that is no answer of the protocol will be the same the next time; one that was cut off will not.
+    if (status === null || (status < 400 && isCut(error)))
+      return new ModelFailure('transient', message, { cause: error });
     return new ModelFailure(kindOf(status), `${message} (status ${status})`, {
       status,
       retryAfterMs: retryAfterOf(error.responseHeaders ?? {}),
