@@ -23,7 +23,13 @@ export async function talkToBuiltin(
   cwd: string,
   settings: Partial<Settings> & { baseUrl: string },
 ): Promise<TalkingAgent> {
-  const toAgent = new TransformStream<AnyMessage, AnyMessage>();
+  // Closing a connection leaves its streams open: this one is ended by hand, as a pipe is by the end of a process.
+  let hangUp = (): void => undefined;
+  const toAgent = new TransformStream<AnyMessage, AnyMessage>({
+    start: (controller) => {
+      hangUp = () => controller.terminate();
+    },
+  });
   const toClient = new TransformStream<AnyMessage, AnyMessage>();
   const served = serveAgent(
     { readable: toAgent.readable, writable: toClient.writable },
@@ -45,6 +51,7 @@ export async function talkToBuiltin(
     .connect({ readable: toClient.readable, writable: toAgent.writable });
   const close = async (): Promise<void> => {
     connection.close();
+    hangUp();
     await served;
   };
   onTestFinished(close);

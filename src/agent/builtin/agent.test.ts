@@ -288,7 +288,7 @@ describe('a conversation that gets long', () => {
     - {when: SUMMARY OF IT, text: All done.}
     - {tools: [{name: bash, input: {command: "printf 'result %08000d' 0"}}]}\n`;
     const server = await startModelServer(script(turn.repeat(steps)));
-    const talk = await talkToBuiltin(tempDir(), { baseUrl: server.baseUrl, contextTokens: 12_000 });
+    const talk = await talkToBuiltin(tempDir(), { baseUrl: server.baseUrl, contextTokens: 15_000 });
     expect(await talk.prompt('the task itself')).toBe('end_turn');
     expect(talk.notices()[0]).toMatch(
       /^The conversation is long \(about \d+ tokens\): old results of tools were shortened to about \d+\.$/,

@@ -41,7 +41,7 @@ export function failureOf(error: unknown): ModelFailure {
   }
   if (StreamProviderError.isInstance(error)) {
     const status = error.statusCode ?? null;
-    const kind = status === null ? (error.isRetryable ? 'transient' : 'provider') : kindOf(status);
+    const kind = status === null ? (error.isRetryable || isCut(error) ? 'transient' : 'provider') : kindOf(status);
     return new ModelFailure(kind, error.message, { status, cause: error });
   }
   const message = messageOf(error);
@@ -58,7 +58,12 @@ function isCut(error: unknown): boolean {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
     const code: unknown = 'code' in at ? at.code : undefined;
     if (typeof code === 'string' && /^(?:ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|UND_ERR)/.test(code)) return true;
-    if (/^terminated$|fetch failed|socket hang up|other side closed|premature/i.test(at.message)) return true;
+    if (
+      /^terminated$|fetch failed|socket hang up|other side closed|premature|ended without a finish reason/i.test(
+        at.message,
+      )
+    )
+      return true;
   }
   return false;
 }
