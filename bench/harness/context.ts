@@ -20,7 +20,7 @@ export interface CaseOptions {
 }
 
 /** A case that takes longer than this is ended and counts as failed. */
-const LIMIT_MS: Record<Effort, number> = { tiny: 60_000, quick: 120_000, full: 900_000 };
+const LIMIT_MS: Record<Effort, number> = { tiny: 60_000, quick: 180_000, full: 900_000 };
 
 /** Runs a case to its end, and leaves nothing of it: no process, no file. Never rejects. */
 export async function runCase(one: BenchCase, { effort, profileDir, say }: CaseOptions): Promise<Outcome> {

@@ -127,7 +127,8 @@ export class Mirror {
 
   /** Forgets what every reader has; doubles the memory where that is not enough. */
   #makeRoom(more: number): void {
-    const needed = Math.min(this.#frameStart, ...this.#readers.map(({ offset }) => offset));
+    // A reader that is cut off goes back to the end of its last whole frame.
+    const needed = Math.min(this.#frameStart, ...this.#readers.map(({ frames }) => this.#ends[frames - 1] ?? 0));
     const kept = this.#bytes.subarray(needed - this.#base, this.#end - this.#base);
     let size = this.#bytes.length;
     while (kept.length + more > size / 2) size *= 2;
