@@ -278,8 +278,6 @@ test('a provider that does not know thinking is asked without it', async () => {
 });
 
 describe('a conversation that gets long', () => {
-  const long = (n: number): string => `- tools: [{name: bash, input: {command: "printf 'result-${n} %04000d' 0"}}]\n`;
-
   test('has its old results shortened, then is summed up, and goes on', async () => {
     const steps = 14;
     // The summary is a conversation of its own; after it the answers count anew, so the script only ever calls or ends.
@@ -312,27 +310,39 @@ describe('a conversation that gets long', () => {
   });
 
   test('is made shorter as well where the provider says that it is too long', async () => {
-    const turns = Array.from({ length: 4 }, (_, n) => long(n)).join('');
-    const server = await startModelServer(
-      script(`${turns}- first_of:
-    - {when: SUMMED, text: Went on.}
-    - error: {status: 400, message: "prompt is too long: 210000 tokens"}`)
-        .replace(
-          '    turns:',
-          `    conversations:
+    const server = await startModelServer(`models:
+  tester:
+    conversations:
       - when: the beginning of a coding agent's work
         turns: [{text: SUMMED}]
       - when: SUMMED
-        turns: [{text: unused}, {text: Went on.}, {text: Went on.}, {text: Went on.}]
-      - turns:`,
-        )
-        .replaceAll(/^ {6}(?=- (?:tools|first_of))/gm, '          ')
-        .replaceAll(/^ {10}(?=- \{when: SUMMED|- error)/gm, '              '),
-    );
-    const talk = await talkToBuiltin(tempDir(), { baseUrl: server.baseUrl });
+        turns: [{text: unused}, {text: Went on.}]
+      - turns:
+          - tools: [{name: bash, input: {command: echo one}}]
+          - tools: [{name: bash, input: {command: echo two}}]
+          - error: {status: 400, message: "prompt is too long: 210000 tokens"}`);
+    const talk = await talkToBuiltin(tempDir(), { baseUrl: server.baseUrl, contextTokens: 1000 });
     expect(await talk.prompt('go')).toBe('end_turn');
     expect(talk.of('compaction_update').map(({ status }) => status)).toEqual(['in_progress', 'completed']);
     expect(talk.text('agent_message_chunk')).toBe('Went on.');
+  });
+
+  test('whose summary fails says so', async () => {
+    const server = await startModelServer(`models:
+  tester:
+    conversations:
+      - when: the beginning of a coding agent's work
+        turns: [{error: {status: 403}}]
+      - turns:
+          - tools: [{name: bash, input: {command: echo one}}]
+          - tools: [{name: bash, input: {command: echo two}}]
+          - error: {status: 400, message: "prompt is too long: 210000 tokens"}`);
+    const talk = await talkToBuiltin(tempDir(), { baseUrl: server.baseUrl });
+    await expect(talk.prompt('go')).rejects.toMatchObject({ data: { kind: 'provider_auth', status: 403 } });
+    expect(talk.of('compaction_update').at(-1)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('403') as string,
+    });
   });
 });
 

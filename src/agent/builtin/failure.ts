@@ -1,4 +1,4 @@
-import { APICallError, StreamProviderError } from 'ai';
+import { APICallError, EmptyResponseBodyError, StreamProviderError } from 'ai';
 
 /** What became of a model call that failed, in the few kinds that are dealt with differently. */
 export class ModelFailure extends Error {
@@ -30,9 +30,15 @@ export function failureOf(error: unknown): ModelFailure {
   if (APICallError.isInstance(error)) {
     const status = error.statusCode ?? null;
     const message = error.message || 'no message';
-    // 200 with a body that is no answer of the protocol will be the same the next time; one that was cut off will not.
-    if (status === null || (status < 400 && isCut(error)))
-      return new ModelFailure('transient', message, { cause: error });
+    if (status === null) return new ModelFailure('transient', message, { cause: error });
+    if (status < 400) {
+      // A cut right behind the head looks like this. Anything else that is no answer of the protocol will be the same the next time.
+      const cut = error.isRetryable || isCut(error.cause) || EmptyResponseBodyError.isInstance(error.cause);
+      return new ModelFailure(cut ? 'transient' : 'provider', `${message} (status ${status})`, {
+        status,
+        cause: error,
+      });
+    }
     return new ModelFailure(kindOf(status), `${message} (status ${status})`, {
       status,
       retryAfterMs: retryAfterOf(error.responseHeaders ?? {}),
