@@ -108,6 +108,9 @@ function outputWords(base: Base, kind: string, content: string | null, message: 
       return toolUpdate(base, update, content);
     case 'plan':
       return { ...base, kind: 'plan', text: planText(update) ?? content ?? '', detail: true };
+    // What an agent tells people beside its answer: a model call that is tried again, a conversation made shorter.
+    case 'notice':
+      return content === null ? null : { ...base, kind: 'note', text: content };
     case 'stderr':
       return content === null ? null : { ...base, kind: 'stderr', text: content, detail: true };
     case 'unparsed':

@@ -170,5 +170,7 @@ describe('words', () => {
         kind,
         detail: true,
       });
+    const notice = wordsOf({ id: 1, type: 'agent_output', data: { kind: 'notice', content: 'trying again' } });
+    expect(notice).toMatchObject({ kind: 'note', text: 'trying again', detail: false });
   });
 });

@@ -29,6 +29,7 @@ describe('eventOf', () => {
     [update({ sessionUpdate: 'tool_call', title: 'npm test' }), 'tool_call', 'npm test'],
     [update({ sessionUpdate: 'plan', entries: [] }), 'plan', null],
     [update({ sessionUpdate: 'notice', message: 'retrying' }), 'notice', 'retrying'],
+    [update({ sessionUpdate: 'notice', severity: 'warning', title: 'trying again' }), 'notice', 'trying again'],
     ['{"jsonrpc":"2.0","id":1,"result":{}}', 'acp', null],
   ])('reads %s', (data, kind, content) => {
     expect(JSON.parse(event('acp', data).data)).toMatchObject({ kind, content });

@@ -86,7 +86,9 @@ function readAcp(message: unknown): Reading {
 
 function textOf(update: unknown, kind: string): string | null {
   const title = field(update, 'title');
-  if (kind === 'tool_call' || kind === 'tool_call_update') return typeof title === 'string' ? title : null;
+  if (kind === 'tool_call' || kind === 'tool_call_update' || (kind === 'notice' && typeof title === 'string')) {
+    return typeof title === 'string' ? title : null;
+  }
   const content = field(update, 'content');
   const text = field(content, 'text');
   if (typeof text === 'string') return text;
