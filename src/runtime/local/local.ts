@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -102,26 +103,15 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
 
     adopt: async (ref: AttemptRef) => {
       const directory = directoryOf(ref.attemptId);
-      const process = ref.handle === null ? await claimedBy(directory) : (JSON.parse(ref.handle) as Process);
+      const known = ref.handle === null ? null : (JSON.parse(ref.handle) as Process);
+      const process = known ?? (await claimedBy(directory)) ?? (await forestall(directory));
       if (process === null) {
-        // Nobody claimed it: claim it ourselves, so that a recorder that is only just starting finds it taken and exits.
-        const mine = await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), {
-          flag: 'wx',
-        }).then(
-          () => true,
-          (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
-        );
-        if (mine) {
-          await events.ended(ref.attemptId, {
-            kind: 'not_started',
-            reason: 'lost',
-            message: 'The server died before the attempt was started.',
-          });
-          return 'not_started';
-        }
-        const claimant = await claimedBy(directory);
-        follow(ref.attemptId, claimant, ref.lastSeq);
-        return claimant !== null && isAlive(claimant) ? 'running' : 'lost';
+        await events.ended(ref.attemptId, {
+          kind: 'not_started',
+          reason: 'lost',
+          message: 'The server died before the attempt was started.',
+        });
+        return 'not_started';
       }
       if (isAlive(process)) {
         follow(ref.attemptId, process, ref.lastSeq);
@@ -136,8 +126,10 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       const process = processes.get(attemptId);
       if (process === undefined || !isAlive(process)) return;
       const { stop } = layoutOf(directoryOf(attemptId));
-      await writeFile(`${stop}.part`, JSON.stringify({ reason }), { mode: 0o600 });
-      await rename(`${stop}.part`, stop);
+      // A name of its own: two may ask at once.
+      const part = `${stop}.${randomUUID()}`;
+      await writeFile(part, JSON.stringify({ reason }), { mode: 0o600 });
+      await rename(part, stop);
       // Before its claim it may not listen for signals yet and would die of one; it looks for `stop` once it has claimed.
       if ((await claimedBy(directoryOf(attemptId))) !== null) signal(process.pid, 'SIGTERM');
       setTimeout(() => {
@@ -230,6 +222,19 @@ async function claimedBy(directory: string): Promise<Process | null> {
     return claim.pid > 0 ? { pid: claim.pid, startTime: claim.start_time } : null;
   } catch {
     return null;
+  }
+}
+
+/**
+ * Claims an attempt that nobody has claimed, so that a recorder that is only just starting finds it taken and exits. Null when
+ * it is ours (or there is nothing to claim); else who was faster.
+ */
+async function forestall(directory: string): Promise<Process | null> {
+  try {
+    await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), { flag: 'wx' });
+    return null;
+  } catch {
+    return claimedBy(directory);
   }
 }
 
