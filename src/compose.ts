@@ -22,6 +22,7 @@ import { buildApp } from './http/app.ts';
 import { createKeys } from './http/keys.ts';
 import { listen } from './http/server.ts';
 import type { RuntimeEvents } from './runtime/runtime.ts';
+import { createLauncher } from './runtime/local/launcher.ts';
 import { createLocalRuntime } from './runtime/local/local.ts';
 import { openStore } from './store/database.ts';
 import { lockDataDir } from './store/lock.ts';
@@ -121,11 +122,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     };
     const runtime = createLocalRuntime({
       directory: attempts,
-      recorder: join(import.meta.dirname, 'agent', `recorder-main${extname(import.meta.filename)}`),
-      node: process.execPath,
       git,
-      // Compiled modules of the recorder are kept: without them each attempt starts a fifth of a second later.
-      env: { ...recorderEnv(config.env), NODE_COMPILE_CACHE: join(config.data_dir, 'cache') },
+      launcher: createLauncher({
+        recorder: join(import.meta.dirname, 'agent', `recorder-main${extname(import.meta.filename)}`),
+        node: process.execPath,
+        // Compiled modules of the recorder are kept: without them each attempt starts a fifth of a second later.
+        env: { ...recorderEnv(config.env), NODE_COMPILE_CACHE: join(config.data_dir, 'cache') },
+      }),
       events: {
         started: (...facts) => told().started(...facts),
         batch: (...facts) => told().batch(...facts),

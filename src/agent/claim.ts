@@ -23,6 +23,8 @@ export function attemptPaths(directory: string) {
     tmp: join(directory, 'tmp'),
     snapshot: join(directory, 'snapshot.git'),
     patch: join(directory, 'result.patch'),
+    /** What the recorder's process itself prints: nothing, unless it fails. */
+    recorderLog: join(directory, 'recorder.log'),
   };
 }
 export type AttemptPaths = ReturnType<typeof attemptPaths>;

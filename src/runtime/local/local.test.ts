@@ -9,6 +9,7 @@ import { git, makeAttempt } from '../../../test/support/attempt.ts';
 import { tempDir } from '../../../test/support/temp.ts';
 import { until } from '../../../test/support/until.ts';
 import type { AttemptEnd, Batch, Runtime } from '../runtime.ts';
+import { createLauncher, type Launcher, type LauncherOptions } from './launcher.ts';
 import { createLocalRuntime, type LocalRuntimeOptions } from './local.ts';
 
 /** The runtime with real recorders and agents, and a house that only writes down what it is told. */
@@ -22,14 +23,25 @@ interface Told {
 
 const ACP_AGENT = join(import.meta.dirname, '..', '..', '..', 'test', 'support', 'acp-agent.ts');
 
+function launcherOf(more: Partial<LauncherOptions> = {}): Launcher {
+  const launcher = createLauncher({
+    recorder: join(import.meta.dirname, '..', '..', 'agent', 'recorder-main.ts'),
+    node: process.execPath,
+    env: { PATH: process.env['PATH'] ?? '' },
+    // Tests that do not ask for one have none ready.
+    spareAfterMs: 3_600_000,
+    ...more,
+  });
+  onTestFinished(() => launcher.close());
+  return launcher;
+}
+
 function runtimeOn(directory: string, more: Partial<LocalRuntimeOptions> = {}): { runtime: Runtime; told: Told } {
   const told: Told = { handle: null, batches: [], ends: [], transport: [] };
   const runtime = createLocalRuntime({
     directory,
-    recorder: join(import.meta.dirname, '..', '..', 'agent', 'recorder-main.ts'),
-    node: process.execPath,
     git,
-    env: { PATH: process.env['PATH'] ?? '' },
+    launcher: launcherOf(),
     events: {
       started: (_attempt, handle) => {
         told.handle = handle;
@@ -90,7 +102,7 @@ describe('an attempt', () => {
   });
 
   it('that cannot be started says why', async () => {
-    const { runtime } = runtimeOn(tempDir(), { node: '/no/such/node' });
+    const { runtime } = runtimeOn(tempDir(), { launcher: launcherOf({ node: '/no/such/node' }) });
     await expect(runtime.start(await specOf('echo'))).rejects.toMatchObject({ code: 'attempt_start_failed' });
   });
 
@@ -153,6 +165,33 @@ describe('an attempt', () => {
     expect(told.ends).toMatchObject([{ kind: 'lost' }]);
     expect(startTimeOf(pid)).toBeNull();
     expect(findStragglers(spec.attempt_id)).toEqual([]);
+  });
+});
+
+describe('a recorder that was kept ready', () => {
+  it('takes the next attempt like any other, and ends with the launcher when there is none', async () => {
+    const launcher = launcherOf({ spareAfterMs: 1 });
+    const { runtime, told } = runtimeOn(tempDir(), { launcher });
+    const spares = () => spareProcesses(process.pid);
+    await until(() => spares().length === 1);
+    const [spare = 0] = spares();
+    const spec = await specOf('echo');
+    await runtime.start(spec);
+    expect(JSON.parse(told.handle ?? '')).toMatchObject({ pid: spare });
+    await until(() => told.ends.length > 0);
+    expect(told.ends).toMatchObject([{ kind: 'eof', complete: true }]);
+    await until(() => spares().length === 1);
+    const [next = 0] = spares();
+    expect(next).not.toBe(spare);
+    process.kill(next, 'SIGKILL');
+    await until(() => spares().length === 0);
+    // One that died while it waited is not used.
+    await runtime.start(await specOf('echo'));
+    await until(() => told.ends.length > 1);
+    expect(told.ends[1]).toMatchObject({ kind: 'eof', complete: true });
+    await until(() => spares().length === 1);
+    await runtime.close();
+    await until(() => spares().length === 0);
   });
 });
 
@@ -248,3 +287,16 @@ describe('a new server', () => {
     await until(() => findStragglers(spec.attempt_id).length === 0);
   });
 });
+
+/** Recorders of a process that wait for their attempt. */
+function spareProcesses(parent: number): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      const waits = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes('recorder-main.ts\0--spare');
+      const isOurs = readFileSync(`/proc/${name}/status`, 'utf8').includes(`\nPPid:\t${parent}\n`);
+      return waits && isOurs && startTimeOf(Number(name)) !== null ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
+}

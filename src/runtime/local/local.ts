@@ -1,37 +1,26 @@
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { attemptPaths } from '../../agent/claim.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
 import type { AttemptResult, AttemptSpec } from '../../contract/attempt.ts';
 import type { EndReason } from '../../contract/run.ts';
-import { AppError } from '../../errors.ts';
 import type { Git } from '../../git/command.ts';
 import { takeSnapshot } from '../../git/snapshot.ts';
 import type { AttemptRef, Runtime, RuntimeEvents } from '../runtime.ts';
 import { followJournal } from './follower.ts';
-import { layoutOf } from './layout.ts';
+import type { Launcher, Process } from './launcher.ts';
 
 export interface LocalRuntimeOptions {
   /** Where attempts' directories are. */
   directory: string;
-  /** The recorder's file and the Node that runs it. */
-  recorder: string;
-  node: string;
   git: Git;
-  /** PATH and the locale, for recorders and what they start: nothing else of the server's environment goes on. */
-  env: Record<string, string>;
+  /** Starts recorders: with PATH and the locale, and nothing else of the server's environment. */
+  launcher: Launcher;
   events: RuntimeEvents;
   /** How long a recorder may take to stop before it is killed itself (ms). */
   stopGraceMs?: number;
-}
-
-interface Process {
-  pid: number;
-  /** When it was started, as the kernel tells it: a pid alone may by now be somebody else's. */
-  startTime: string;
 }
 
 /** Attempts as processes of this machine: a recorder each, detached, so that they outlive the server. */
@@ -48,7 +37,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
     if (process !== null) processes.set(attemptId, process);
     const followed = followJournal({
       attemptId,
-      journal: layoutOf(directoryOf(attemptId)).journal,
+      journal: attemptPaths(directoryOf(attemptId)).journal,
       lastSeq,
       isAlive: () => process !== null && isAlive(process),
       onBatch: (batch) => events.batch(attemptId, batch),
@@ -87,11 +76,11 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
 
     start: async (spec: AttemptSpec) => {
       const directory = directoryOf(spec.attempt_id);
-      const layout = layoutOf(directory);
+      const layout = attemptPaths(directory);
       await mkdir(directory, { recursive: true, mode: 0o700 });
       await writeFile(layout.spec, JSON.stringify(spec), { mode: 0o600 });
       await writeFile(layout.journal, '', { mode: 0o600, flag: 'a' });
-      const process = await spawnRecorder(options, directory);
+      const process = await options.launcher.launch(directory);
       try {
         await events.started(spec.attempt_id, JSON.stringify(process));
       } catch (error) {
@@ -117,7 +106,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
         follow(ref.attemptId, process, ref.lastSeq);
         return 'running';
       }
-      const finished = await hasEof(layoutOf(directory).journal);
+      const finished = await hasEof(attemptPaths(directory).journal);
       follow(ref.attemptId, process, ref.lastSeq);
       return finished ? 'finished' : 'lost';
     },
@@ -125,7 +114,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
     stop: async (attemptId, reason: EndReason) => {
       const process = processes.get(attemptId);
       if (process === undefined || !isAlive(process)) return;
-      const { stop } = layoutOf(directoryOf(attemptId));
+      const { stop } = attemptPaths(directoryOf(attemptId));
       // A name of its own: two may ask at once.
       const part = `${stop}.${randomUUID()}`;
       await writeFile(part, JSON.stringify({ reason }), { mode: 0o600 });
@@ -138,10 +127,10 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       }, options.stopGraceMs ?? 120_000).unref();
     },
 
-    patchFile: (attemptId) => layoutOf(directoryOf(attemptId)).patch,
+    patchFile: (attemptId) => attemptPaths(directoryOf(attemptId)).patch,
 
     rescue: async (attemptId, repository): Promise<AttemptResult | null> => {
-      const layout = layoutOf(directoryOf(attemptId));
+      const layout = attemptPaths(directoryOf(attemptId));
       await rm(layout.snapshot, { recursive: true, force: true });
       try {
         const { result } = await takeSnapshot(options.git, {
@@ -182,43 +171,20 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
     },
 
     close: async () => {
+      options.launcher.close();
       stopping.abort();
       await Promise.all(following.values());
     },
   };
 }
 
-async function spawnRecorder(options: LocalRuntimeOptions, directory: string): Promise<Process> {
-  const log = openSync(layoutOf(directory).recorderLog, 'a', 0o600);
-  try {
-    const child = spawn(options.node, [options.recorder, directory], {
-      cwd: directory,
-      detached: true,
-      env: options.env,
-      stdio: ['ignore', log, log],
-    });
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', resolve);
-      child.once('error', reject);
-    });
-    child.unref();
-    const pid = child.pid ?? 0;
-    return { pid, startTime: startTimeOf(pid) ?? '' };
-  } catch (error) {
-    throw new AppError(
-      'attempt_start_failed',
-      `The recorder could not be started: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
-  } finally {
-    closeSync(log);
-  }
-}
-
 /** Who took the attempt, as its claim says; null where nobody did. */
 async function claimedBy(directory: string): Promise<Process | null> {
   try {
-    const claim = JSON.parse(await readFile(layoutOf(directory).claim, 'utf8')) as { pid: number; start_time: string };
+    const claim = JSON.parse(await readFile(attemptPaths(directory).claim, 'utf8')) as {
+      pid: number;
+      start_time: string;
+    };
     return claim.pid > 0 ? { pid: claim.pid, startTime: claim.start_time } : null;
   } catch {
     return null;
@@ -231,7 +197,7 @@ async function claimedBy(directory: string): Promise<Process | null> {
  */
 async function forestall(directory: string): Promise<Process | null> {
   try {
-    await writeFile(layoutOf(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), { flag: 'wx' });
+    await writeFile(attemptPaths(directory).claim, JSON.stringify({ pid: 0, start_time: '' }), { flag: 'wx' });
     return null;
   } catch {
     return claimedBy(directory);
