@@ -117,9 +117,9 @@ export const ingest: BenchCase = {
   row: 'I1',
   run: async (context) => {
     const lines = context.pick({ tiny: 2000, quick: 100_000, full: 400_000 });
-    const rounds = context.pick({ tiny: 1, quick: 3, full: 5 });
     const figures: Figure[] = [];
     for (const synchronous of ['normal', 'full'] as const) {
+      const rounds = context.pick({ tiny: 1, quick: synchronous === 'normal' ? 3 : 2, full: 5 });
       const whole: Round[] = [];
       const server: Round[] = [];
       for (let round = 0; round < rounds; round += 1) {

@@ -18,15 +18,19 @@ export const replay: BenchCase = {
     const load = await startLoad(context);
     const ours: number[] = [];
     const theirs: number[] = [];
+    const cpu: number[] = [];
     const rounds = context.pick({ tiny: 1, quick: 7, full: 15 });
     // One more than is counted: the first warms code and page cache.
     for (let round = 0; round <= rounds; round += 1) {
+      await product.child.call('mark');
       const one = await load.call('replay', { ...target, seq: events, timeoutMs: TIMEOUT_MS });
+      const { cpuUs } = await product.child.call('used');
       const other = await load.call('replay', { url, path: '/', seq: events, timeoutMs: TIMEOUT_MS });
       for (const violation of one.violations) context.check(false, `AIdeator, replay: ${violation}`);
       for (const violation of other.violations) context.check(false, `peer, replay: ${violation}`);
       if (round === 0) continue;
       ours.push(one.ms);
+      cpu.push(cpuUs / 1000);
       theirs.push(other.ms);
     }
     return [
@@ -37,6 +41,7 @@ export const replay: BenchCase = {
         goal: { atMost: 150 },
         beside: { name: 'parse and stringify per row', rounds: theirs },
       },
+      { what: 'of that: server CPU', unit: 'ms', rounds: cpu },
     ];
   },
 };

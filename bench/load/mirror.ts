@@ -1,4 +1,5 @@
 import { sharedMicros } from '../harness/clock.ts';
+import { FrameHead } from './frame-head.ts';
 import { Latencies } from './latency.ts';
 
 /**
@@ -25,6 +26,9 @@ export class Mirror {
   readonly #seqs: number[] = [];
   readonly #times: number[] = [];
   readonly #ids: number[] = [];
+  readonly #head = new FrameHead();
+  #lastId = 0;
+  #lastSeq = 0;
 
   /** Adds a reader that begins with the stream, or behind what another one has (`like`). */
   add(like?: number): number {
@@ -96,33 +100,32 @@ export class Mirror {
     const known = this.#bytes.subarray(0, this.#end - this.#base);
     for (;;) {
       const from = this.#frameStart - this.#base;
-      const frameEnd = known.indexOf('\n\n', from);
+      const frameEnd = known.indexOf(BLANK_LINE, from);
       if (frameEnd === -1) break;
-      this.#read(from);
+      this.#read(from, frameEnd);
       this.#frameStart = this.#base + frameEnd + 2;
       this.#ends.push(this.#frameStart);
     }
   }
 
   /** Checks a frame's id and seq: ids rise, numbers are dense. */
-  #read(from: number): void {
-    const lastSeq = this.#seqs.at(-1) ?? 0;
-    const lastId = this.#ids.at(-1) ?? 0;
-    const head = this.#bytes.toString('latin1', from, Math.min(from + HEAD_BYTES, this.#end - this.#base));
-    // A heartbeat has no id, and is no event.
-    const id = head.startsWith('id: ') ? Number(head.slice(4, head.indexOf('\n'))) : lastId;
-    const seqAt = head.indexOf('"seq":');
-    const seq = seqAt === -1 || head.startsWith('null', seqAt + 6) ? lastSeq : numberAt(head, seqAt + 6);
-    const timeAt = head.indexOf(',"t":', seqAt);
-    if (head.startsWith('id: ') && !(id > lastId)) this.#violate(`id ${id} came after ${lastId}`);
-    if (seq !== lastSeq && seq !== lastSeq + 1) this.#violate(`seq ${seq} came after ${lastSeq}`);
-    if (seqAt !== -1 && seq === lastSeq && lastSeq !== 0 && !head.startsWith('null', seqAt + 6)) {
-      this.#violate(`seq ${seq} came twice`);
+  #read(from: number, frameEnd: number): void {
+    const head = this.#head;
+    head.read(this.#bytes, from, frameEnd);
+    const { id, seq, time } = head;
+    if (id !== 0) {
+      if (id <= this.#lastId) this.#violate(`id ${id} came after ${this.#lastId}`);
+      this.#lastId = id;
     }
-    this.#ids.push(id);
-    this.#seqs.push(seq);
-    this.#times.push(timeAt === -1 ? 0 : numberAt(head, timeAt + 5));
-    if (this.marks.get(seq) === null) this.marks.set(seq, performance.now());
+    if (seq !== -1) {
+      if (seq === this.#lastSeq) this.#violate(`seq ${seq} came twice`);
+      else if (seq !== this.#lastSeq + 1) this.#violate(`seq ${seq} came after ${this.#lastSeq}`);
+      this.#lastSeq = seq;
+      if (this.marks.get(seq) === null) this.marks.set(seq, performance.now());
+    }
+    this.#ids.push(this.#lastId);
+    this.#seqs.push(this.#lastSeq);
+    this.#times.push(time);
   }
 
   /** Forgets what every reader has; doubles the memory where that is not enough. */
@@ -162,15 +165,4 @@ interface Reader {
 }
 
 const MAX_VIOLATIONS = 20;
-/** In so many bytes of a frame stand its id, type, seq and time. */
-const HEAD_BYTES = 320;
-
-function numberAt(text: string, at: number): number {
-  let value = 0;
-  for (let position = at; position < text.length; position += 1) {
-    const digit = text.charCodeAt(position) - 48;
-    if (digit < 0 || digit > 9) break;
-    value = value * 10 + digit;
-  }
-  return value;
-}
+const BLANK_LINE = Buffer.from('\n\n');

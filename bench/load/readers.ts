@@ -22,7 +22,7 @@ const PREAMBLE = /^retry: \d+\n\n$/;
 export class Readers {
   readonly #options: ReadersOptions;
   readonly #mirror: Mirror;
-  readonly #connections: Connection[] = [];
+  readonly #connections = new Map<number, Connection>();
   /** Who is waited for: those that are not stuck. */
   #reading: number[] = [];
   #stuck: number[] = [];
@@ -41,16 +41,16 @@ export class Readers {
   async open(): Promise<void> {
     const { count, stuck, ackPort } = this.#options;
     const first = count - (stuck?.count ?? 0);
-    for (let index = 0; index < count; index += 1) this.#mirror.add();
-    this.#reading = Array.from({ length: first }, (_, index) => index);
-    this.#stuck = Array.from({ length: count - first }, (_, index) => first + index);
+    const readers = Array.from({ length: count }, () => this.#mirror.add());
+    this.#reading = readers.slice(0, first);
+    this.#stuck = readers.slice(first);
     if (ackPort !== undefined) {
       this.#acks = connect({ host: '127.0.0.1', port: ackPort, noDelay: true });
       // The server is gone: whoever waits for the readers says so.
       this.#acks.on('error', () => undefined);
     }
     for (let from = 0; from < count; from += AT_A_TIME) {
-      const some = Array.from({ length: Math.min(AT_A_TIME, count - from) }, (_, index) => this.#connect(from + index));
+      const some = readers.slice(from, from + AT_A_TIME).map((reader) => this.#connect(reader));
       await Promise.all(some.map((connection) => connection.opened));
     }
   }
@@ -75,9 +75,9 @@ export class Readers {
     this.#reading = [...this.#reading, ...woken];
     for (const [place, index] of woken.entries()) {
       if (!cut || place % 2 === 0) {
-        this.#connections[index]?.resume();
+        this.#connections.get(index)?.resume();
       } else {
-        this.#connections[index]?.close();
+        this.#connections.get(index)?.close();
         const id = this.#mirror.rewind(index);
         await this.#connect(index, { 'last-event-id': String(id) }).opened;
       }
@@ -86,7 +86,7 @@ export class Readers {
 
   close(): void {
     this.#closing = true;
-    for (const connection of this.#connections) connection.close();
+    for (const connection of this.#connections.values()) connection.close();
     this.#acks?.destroy();
   }
 
@@ -118,7 +118,7 @@ export class Readers {
         if (!this.#closing && error !== null) this.#mirror.violations.push(`reader ${index}: ${error.message}`);
       },
     });
-    this.#connections[index] = connection;
+    this.#connections.set(index, connection);
     return connection;
   }
 

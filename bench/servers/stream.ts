@@ -11,7 +11,7 @@ import { createTelemetry } from '../../src/telemetry.ts';
 import { openAcks } from '../harness/acks.ts';
 import { sampleEvents, type SampleEvent } from '../harness/sample-event.ts';
 import { serve } from '../harness/serve.ts';
-import { createSource, watchLoop, type Source } from '../harness/source.ts';
+import { createSource, startMeter, type Source } from '../harness/source.ts';
 
 /** The product's store and public door, with a source of events inside the process in place of agents. */
 
@@ -24,7 +24,7 @@ const closers: (() => Promise<void> | void)[] = [];
 let source: Source | null = null;
 let append: ((events: readonly SampleEvent[]) => Promise<void>) | null = null;
 let newRun: (() => Promise<string>) | null = null;
-const loop = watchLoop();
+let meter = startMeter();
 
 const handlers = {
   /** Resolves with where it listens, and where it is told how far the readers are. */
@@ -89,8 +89,11 @@ const handlers = {
   fill: async ({ events }: { events: number }) => {
     for (let seq = 1; seq <= events; seq += 500) await need(append)(sampleEvents(seq, Math.min(500, events - seq + 1)));
   },
-  /** The longest that the event loop was blocked since the last call (ms). */
-  blocked: () => loop(),
+  /** From here on CPU is counted. */
+  mark: () => {
+    meter = startMeter();
+  },
+  used: () => meter.stop(),
 };
 export type StreamServer = typeof handlers;
 
