@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { createAgents } from './flow/agents.ts';
-import { openDoor } from './attempt-api/door.ts';
+import { doorSocket, openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
 import { AppError } from './errors.ts';
 import type { AttemptCaller, Context, RunningContext } from './flow/context.ts';
@@ -102,18 +102,6 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       telemetry,
       version: options.version,
     };
-    const door = await openDoor({
-      dataDir: config.data_dir,
-      tokens,
-      gateway,
-      used: (caller, call) => {
-        bookCall(context, caller, call).catch((error: unknown) =>
-          log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
-        );
-      },
-    });
-    closers.push(() => door.close());
-
     // The runtime tells the conductor, and the conductor commands the runtime: one of the two is known late.
     let conductor: Conductor | null = null;
     const told = (): RuntimeEvents => {
@@ -137,12 +125,25 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       },
     });
     closers.push(() => runtime.close());
-    const running: RunningContext = { ...context, runtime, doorSocket: door.socket };
+    const socket = doorSocket(config.data_dir);
+    const running: RunningContext = { ...context, runtime, doorSocket: socket };
     conductor = createConductor(running);
     const { kick, active, close: closeConductor } = conductor;
     closers.push(closeConductor);
     const findings = await recover(running, conductor);
     if (findings.length > 0) log.info({ attempts: findings.length }, 'took over from the last server');
+
+    const door = await openDoor({
+      socket,
+      tokens,
+      gateway,
+      used: (caller, call) => {
+        bookCall(context, caller, call).catch((error: unknown) =>
+          log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
+        );
+      },
+    });
+    closers.push(() => door.close());
 
     const flow = createFlow(running, conductor);
     metrics.states(() => flow.states());

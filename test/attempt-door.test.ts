@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { openDoor } from '../src/attempt-api/door.ts';
+import { doorSocket, openDoor } from '../src/attempt-api/door.ts';
 import { createTokenBook, hashToken, newToken } from '../src/flow/tokens.ts';
 import type { Caller, Gateway } from '../src/gateway/gateway.ts';
 import { tempDir } from './support/temp.ts';
@@ -38,14 +38,15 @@ const gateway: Gateway = {
 async function openTestDoor(dataDir = tempDir()) {
   const tokens = createTokenBook<Caller>();
   const used: string[] = [];
-  const door = await openDoor({ dataDir, tokens, gateway, used: (caller) => used.push(caller.attemptId) });
+  const socket = doorSocket(dataDir);
+  const door = await openDoor({ socket, tokens, gateway, used: (caller) => used.push(caller.attemptId) });
   onTestFinished(() => door.close());
   const admit = (attemptId: string) => {
     const token = newToken();
     tokens.admit(hashToken(token), { attemptId, model: 'p/m' });
     return token;
   };
-  return { door, tokens, used, admit };
+  return { socket, close: door.close, tokens, used, admit };
 }
 
 function ask(socketPath: string, path: string, token?: string): Promise<{ status: number; text: string }> {
@@ -67,40 +68,40 @@ function ask(socketPath: string, path: string, token?: string): Promise<{ status
 
 describe('the attempt door', () => {
   it('knows each attempt by its token, books what it used, and lets the token go no further', async () => {
-    const { door, used, admit } = await openTestDoor();
+    const { socket, used, admit } = await openTestDoor();
     const [one, two] = [admit('one'), admit('two')];
-    const answer = await ask(door.socket, '/models/v1/messages?beta=true', two);
+    const answer = await ask(socket, '/models/v1/messages?beta=true', two);
     expect(JSON.parse(answer.text)).toEqual({ url: '/v1/messages?beta=true', attempt: 'two', authorization: null });
-    expect(JSON.parse((await ask(door.socket, '/models/v1/x', one)).text)).toMatchObject({ attempt: 'one' });
+    expect(JSON.parse((await ask(socket, '/models/v1/x', one)).text)).toMatchObject({ attempt: 'one' });
     expect(used).toEqual(['two', 'one']);
   });
 
   it('refuses no token, a made-up one, and that of an attempt that ended', async () => {
-    const { door, tokens, used, admit } = await openTestDoor();
+    const { socket, tokens, used, admit } = await openTestDoor();
     const token = admit('one');
     tokens.revoke(hashToken(token));
     for (const wrong of [undefined, newToken(), token, 'x y', ''])
-      expect((await ask(door.socket, '/models/v1/messages', wrong)).status).toBe(403);
+      expect((await ask(socket, '/models/v1/messages', wrong)).status).toBe(403);
     expect(used).toEqual([]);
   });
 
   it('has nothing else behind it', async () => {
-    const { door, admit } = await openTestDoor();
+    const { socket, admit } = await openTestDoor();
     const token = admit('one');
     for (const path of ['/', '/api/v1/runs', '/metrics', '/v1/messages', '/modelsX'])
-      expect((await ask(door.socket, path, token)).status).toBe(404);
+      expect((await ask(socket, path, token)).status).toBe(404);
   });
 
   it('is this user’s alone, has the same path after a restart, and one short enough for a socket', async () => {
     const dataDir = tempDir();
     const first = await openTestDoor(dataDir);
-    expect(statSync(first.door.socket).mode & 0o777).toBe(0o600);
-    await first.door.close();
-    expect((await openTestDoor(dataDir)).door.socket).toBe(first.door.socket);
+    expect(statSync(first.socket).mode & 0o777).toBe(0o600);
+    await first.close();
+    expect((await openTestDoor(dataDir)).socket).toBe(first.socket);
     const deep = join(tempDir(), 'x'.repeat(120));
     const far = await openTestDoor(deep);
-    expect(Buffer.byteLength(far.door.socket)).toBeLessThan(104);
-    expect((await openTestDoor(deep)).door.socket).toBe(far.door.socket);
-    expect((await ask(far.door.socket, '/')).status).toBe(403);
+    expect(Buffer.byteLength(far.socket)).toBeLessThan(104);
+    expect((await openTestDoor(deep)).socket).toBe(far.socket);
+    expect((await ask(far.socket, '/')).status).toBe(403);
   });
 });

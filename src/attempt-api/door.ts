@@ -15,12 +15,12 @@ const MAX_SOCKET_PATH = 103;
  * carries the token of its attempt, added by the recorder.
  */
 export interface AttemptDoor {
-  readonly socket: string;
   close(): Promise<void>;
 }
 
 export interface DoorDeps<Holder extends Caller> {
-  dataDir: string;
+  /** See {@link doorSocket}. */
+  socket: string;
   tokens: TokenBook<Holder>;
   gateway: Gateway;
   /** What an attempt used, once a model call is over. */
@@ -28,11 +28,11 @@ export interface DoorDeps<Holder extends Caller> {
 }
 
 /**
- * Opens the door. The socket's path depends on the data directory alone, so that recorders which outlived the last server
- * find this one.
+ * Opens the door. To be called when the tokens of all attempts that outlived the last server are admitted: their recorders
+ * knock at once, wait while nobody opens, and take a refusal for final.
  */
 export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): Promise<AttemptDoor> {
-  const socket = socketPath(deps.dataDir);
+  const { socket } = deps;
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
   rmSync(socket, { force: true });
   const server = createServer((request, response) => {
@@ -52,7 +52,6 @@ export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): P
   });
   chmodSync(socket, 0o600);
   return {
-    socket,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -90,7 +89,11 @@ function refuse(response: ServerResponse, status: number, code: string, message:
   response.end(JSON.stringify({ error: { type: code, message } }));
 }
 
-function socketPath(dataDir: string): string {
+/**
+ * Where the door of a data directory is: it depends on that alone, so that recorders which outlived a server find the next.
+ * Errors: data_dir_readonly.
+ */
+export function doorSocket(dataDir: string): string {
   const direct = join(dataDir, 'door.sock');
   if (Buffer.byteLength(direct) <= MAX_SOCKET_PATH) return direct;
   const folder = join(tmpdir(), `aideator-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`);
