@@ -4,10 +4,11 @@ import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
 import { AppError } from './errors.ts';
-import type { AttemptCaller, Context, RunningContext } from './flow/context.ts';
+import { createCheckouts } from './flow/checkouts.ts';
+import type { Context, LiveAttempt, RunningContext } from './flow/context.ts';
 import { createFlow } from './flow/create.ts';
 import type { Flow } from './flow/flow.ts';
-import { sweepForgotten } from './flow/forget.ts';
+import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
 import { createTokenBook } from './flow/tokens.ts';
@@ -89,12 +90,16 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       log,
     });
     closers.push(() => gateway.close());
-    const tokens = createTokenBook<AttemptCaller>();
+    const tokens = createTokenBook<LiveAttempt>();
+    const mirrors = openMirrors(join(config.data_dir, 'mirrors'), git);
+    const checkouts = createCheckouts(join(config.data_dir, 'checkouts'), git, mirrors);
+    await checkouts.clear();
     const context: Context = {
       config,
       store,
       git,
-      mirrors: openMirrors(join(config.data_dir, 'mirrors'), git),
+      mirrors,
+      checkouts,
       gateway,
       providers,
       agents: createAgents(config),
@@ -128,19 +133,23 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const socket = doorSocket(config.data_dir);
     const running: RunningContext = { ...context, runtime, doorSocket: socket };
     conductor = createConductor(running);
-    const { kick, active, close: closeConductor } = conductor;
+    const { open: openForWork, active, close: closeConductor } = conductor;
     closers.push(closeConductor);
-    const findings = await recover(running, conductor);
-    if (findings.length > 0) log.info({ attempts: findings.length }, 'took over from the last server');
+    const found = await recover(running, conductor);
+    if (found > 0) log.info({ attempts: found }, 'took over from the last server');
+    await resumeForgetting(running, conductor);
 
     const door = await openDoor({
       socket,
       tokens,
       gateway,
       used: (caller, call) => {
-        bookCall(context, caller, call).catch((error: unknown) =>
-          log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
-        );
+        const booking = bookCall(context, caller, call)
+          .catch((error: unknown) =>
+            log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
+          )
+          .finally(() => caller.bookings.delete(booking));
+        caller.bookings.add(booking);
       },
     });
     closers.push(() => door.close());
@@ -161,12 +170,12 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
         lastAsked = Date.now();
       },
     });
-    const server = await listen(app, { host: config.host, port: config.port, keys });
+    const server = await listen(app, { host: config.host, port: config.port, keys, log });
     closers.push(() => server.close());
     writeServerFile(config.data_dir, { url: server.url, pid: process.pid, version: options.version });
     closers.push(() => rmSync(join(config.data_dir, 'server.json'), { force: true }));
     log.info({ url: server.url, data_dir: config.data_dir, isolation: runtime.isolation }, 'listening');
-    kick();
+    openForWork();
 
     const housekeeping = setInterval(() => {
       sweepForgotten(running).catch((error: unknown) => log.error({ err: error }, 'forgetting runs failed'));

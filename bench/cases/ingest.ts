@@ -2,16 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BenchCase, BenchContext, Figure } from '../bench-case.ts';
-import type { Child } from '../harness/child.ts';
-import { leaveAttempt } from '../harness/adopted.ts';
 import { startLoad } from '../harness/under-load.ts';
 import { makeWorkshop, sampleLine } from '../harness/workshop.ts';
 import type { JournalWriter } from '../load/journal-writer.ts';
 import type { HouseServer } from '../servers/house.ts';
+import type { StreamServer } from '../servers/stream.ts';
 
 /**
  * Events a second from an agent to a reader, committed on the way, counted by the reader between the first 2 % and the end.
- * Not pinned: the server, the recorder and the agent share both cores, as they do at a user's.
+ * The server is not pinned: it shares both cores with recorder and agent, as it does at a user's.
  */
 
 const TIMEOUT_MS = 60_000;
@@ -38,24 +37,45 @@ async function throughRecorder(context: BenchContext, lines: number, synchronous
     body: JSON.stringify({ repository, prompt: 'Talk.', agent: 'flood', variations: 1 }),
   });
   const { run_id: runId } = (await response.json()) as { run_id: string };
-  return read(context, house, { url, runId, lines, name: `recorder, ${synchronous}` });
+  const name = `recorder, ${synchronous}`;
+  const round = await read(
+    context,
+    { mark: () => house.call('mark'), used: () => house.call('used') },
+    { url, runId, lines, name },
+  );
+  const attempt = await ended(url, runId);
+  context.check(
+    attempt.log_complete === true && attempt.gaps.length === 0 && attempt.last_seq >= lines,
+    `${name}: the log is not complete: ${JSON.stringify(attempt)}`,
+  );
+  await house.close();
+  return round;
 }
 
 /** A journal that is written faster than it can be read: the server's side alone. */
 async function throughFollower(context: BenchContext, lines: number, synchronous: Synchronous): Promise<Round> {
   const folder = context.folder();
-  const { settings } = makeWorkshop(folder);
-  const writer = await context.start<JournalWriter>(new URL('../load/journal-writer.ts', import.meta.url), { core: 1 });
+  const journal = join(folder, 'journal.ndjson');
+  writeFileSync(journal, '');
+  const writer = await context.start<JournalWriter>(new URL('../load/journal-writer.ts', import.meta.url));
   const attempt = randomUUID();
-  const handle = await writer.call('prepare', { attempt, lines });
-  const { runId, journal } = await leaveAttempt(join(folder, 'data'), attempt, handle);
-  const house = await context.start<HouseServer>(new URL('../servers/house.ts', import.meta.url), {
-    core: 0,
+  await writer.call('prepare', { attempt, lines });
+  const server = await context.start<StreamServer>(new URL('../servers/stream.ts', import.meta.url), {
     profiled: true,
   });
-  const url = await house.call('open', { home: folder, settings: { ...settings, synchronous } });
+  const { url } = await server.call('open', { folder, synchronous });
+  const runId = await server.call('follow', { journal, attempt });
   const write = () => writer.call('write', { path: journal });
-  return read(context, house, { url, runId, lines, name: `follower, ${synchronous}`, write });
+  const name = `follower, ${synchronous}`;
+  const round = await read(
+    context,
+    { mark: () => server.call('mark'), used: () => server.call('used') },
+    { url, runId, lines, name, write },
+  );
+  context.check(await server.call('followed'), `${name}: the log is not complete`);
+  await writer.close();
+  await server.close();
+  return round;
 }
 
 interface Reading {
@@ -69,25 +89,18 @@ interface Reading {
 
 async function read(
   context: BenchContext,
-  house: Child<HouseServer>,
+  server: { mark: () => Promise<void>; used: () => Promise<{ cpuUs: number }> },
   { url, runId, lines, name, write }: Reading,
 ): Promise<Round> {
   const load = await startLoad(context);
   const first = Math.ceil(lines / 50);
-  await house.call('mark');
+  await server.mark();
   await load.call('open', { url, path: `/api/v1/runs/${runId}/stream`, count: 1, marks: [first, lines] });
   await write?.();
   const report = await load.call('reached', { seq: lines, timeoutMs: TIMEOUT_MS });
-  const { cpuUs } = await house.call('used');
-  const attempt = await ended(url, runId);
-  await load.call('close');
-  for (const violation of report.violations) context.check(false, `${name}: ${violation}`);
-  context.check(
-    attempt.log_complete === true && attempt.gaps.length === 0 && attempt.last_seq >= lines,
-    `${name}: the log is not complete: ${JSON.stringify(attempt)}`,
-  );
+  const { cpuUs } = await server.used();
   await load.close();
-  await house.close();
+  for (const violation of report.violations) context.check(false, `${name}: ${violation}`);
   const [from, to] = report.marks.map(({ at }) => at ?? Number.NaN);
   return { perSecond: (lines - first) / (((to ?? Number.NaN) - (from ?? Number.NaN)) / 1000), cpu: cpuUs / lines };
 }

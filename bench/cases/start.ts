@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { BenchCase, BenchContext, Figure } from '../bench-case.ts';
 import type { Child } from '../harness/child.ts';
 import { startLoad } from '../harness/under-load.ts';
@@ -13,6 +14,8 @@ import type { HouseServer } from '../servers/house.ts';
  */
 
 const TIMEOUT_MS = 60_000;
+/** Between two submissions: the server keeps a recorder ready and makes the next one a moment after it was used. */
+const REST_MS = 1500;
 
 interface Round extends Watched {
   blockedMs: number;
@@ -23,6 +26,7 @@ async function submit(
   { url, house, load, repository }: { url: string; house: Child<HouseServer>; load: Child<Load>; repository: string },
   variations: number,
 ): Promise<Round> {
+  await wait(REST_MS);
   await house.call('mark');
   const watched = await load.call('submit', {
     url,

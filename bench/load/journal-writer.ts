@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { startTimeOf } from '../../src/agent/process-identity.ts';
 import { encodeEnvelope } from '../../src/contract/envelope-codec.ts';
 import { now } from '../../src/contract/ids.ts';
 import { serve } from '../harness/serve.ts';
@@ -11,7 +10,7 @@ let journal: Buffer[] = [];
 const CHUNK = 64 * 1024;
 
 const handlers = {
-  /** Encodes so many lines and the last word. Resolves with what a server needs to find this process. */
+  /** Encodes so many lines and the last word. */
   prepare: ({ attempt, lines }: { attempt: string; lines: number }) => {
     const hash = createHash('sha256');
     const data = sampleLine().trim();
@@ -31,7 +30,6 @@ const handlers = {
       timings: { workspace_ms: null, first_message_ms: null, total_ms: 0 },
     };
     journal.push(...encodeEnvelope({ attempt, seq: lines + 1, ts: now(), type: 'eof', data: JSON.stringify(eof) }));
-    return { pid: process.pid, startTime: startTimeOf(process.pid) ?? '' };
   },
   write: async ({ path }: { path: string }) => {
     const whole = Buffer.concat(journal);

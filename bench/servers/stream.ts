@@ -1,10 +1,12 @@
 import { join } from 'node:path';
-import { newRunId, now } from '../../src/contract/ids.ts';
+import { newRunId } from '../../src/contract/ids.ts';
 import { AppError } from '../../src/errors.ts';
 import type { Flow } from '../../src/flow/flow.ts';
+import { eventOf } from '../../src/flow/stream.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { createKeys } from '../../src/http/keys.ts';
 import { listen } from '../../src/http/server.ts';
+import { followJournal } from '../../src/runtime/local/follower.ts';
 import { openStore } from '../../src/store/database.ts';
 import type { NewEvent } from '../../src/store/store.ts';
 import { createTelemetry } from '../../src/telemetry.ts';
@@ -23,14 +25,16 @@ const runs = new Map<string, number>();
 const closers: (() => Promise<void> | void)[] = [];
 let source: Source | null = null;
 let append: ((events: readonly SampleEvent[]) => Promise<void>) | null = null;
-let newRun: (() => Promise<string>) | null = null;
+let write: ((events: readonly NewEvent[]) => Promise<void>) | null = null;
+let newRun: (() => { id: string; no: number }) | null = null;
+const stopping = new AbortController();
+let followed: ReturnType<typeof followJournal> | null = null;
 let meter = startMeter();
 
 const handlers = {
   /** Resolves with where it listens, and where it is told how far the readers are. */
   open: async ({ folder, synchronous }: { folder: string; synchronous: 'normal' | 'full' }) => {
     const store = openStore(join(folder, 'bench.sqlite'), { synchronous });
-    const { db } = store;
     const telemetry = createTelemetry({ level: 'error' });
     const keys = createKeys(store);
     const door = buildApp({
@@ -50,44 +54,59 @@ const handlers = {
       listening.close,
       () => store.close(),
     );
-    newRun = async () => {
-      const id = newRunId();
-      const no = await store.write({
-        within: (tx) =>
-          tx.run(
-            db.insertInto('runs').values({
-              id,
-              repository: '/bench',
-              mirror: 'bench',
-              ref: null,
-              base: '0'.repeat(40),
-              prompt: 'bench',
-              max_parallel: 1,
-              retries: 0,
-              limits: '{}',
-              status: 'running',
-              created_at: now(),
-              ended_at: null,
-              cancelled_at: null,
-              forget_at: null,
-            }),
-          ).lastInsertRowid,
-      });
-      runs.set(id, no);
-      append = (events) => store.write({ events: events.map((event) => stored(no, event)) });
+    newRun = () => {
+      // Events know their run by its number alone: no row is needed.
+      const run = { id: newRunId(), no: runs.size + 1 };
+      runs.set(run.id, run.no);
+      append = (events) => store.write({ events: events.map((event) => stored(run.no, event)) });
+      write = (events) => store.write({ events });
       acks.reset();
       source = createSource(append, acks);
-      return id;
+      return run;
     };
     return { url: listening.url, ackPort: acks.port };
   },
   /** A run without events; what follows is said of this one. */
-  run: () => need(newRun)(),
+  run: () => need(newRun)().id,
   burst: (options: Parameters<Source['burst']>[0]) => need(source).burst(options),
   pace: (options: Parameters<Source['pace']>[0]) => need(source).pace(options),
   /** Stores so many events, in commits of 500. */
   fill: async ({ events }: { events: number }) => {
     for (let seq = 1; seq <= events; seq += 500) await need(append)(sampleEvents(seq, Math.min(500, events - seq + 1)));
+  },
+  /**
+   * Follows a journal that somebody writes, as the runtime does, and stores its events as the flow does, in a new run. The journal
+   * has to exist; `followed` has the end of it.
+   */
+  follow: ({ journal, attempt }: { journal: string; attempt: string }) => {
+    const run = need(newRun)();
+    const store = need(write);
+    const caller = {
+      runNo: run.no,
+      runId: run.id,
+      variation: 0,
+      attempt: 0,
+      attemptId: attempt,
+      attemptNo: run.no,
+      model: 'scripted/none',
+    };
+    followed = followJournal({
+      attemptId: attempt,
+      journal,
+      lastSeq: 0,
+      isAlive: () => true,
+      onBatch: ({ envelopes }) =>
+        store(envelopes.filter(({ type }) => type !== 'eof').map((envelope) => eventOf(caller, envelope))),
+      onTransport: (message) => process.stderr.write(`${message}\n`),
+      signal: stopping.signal,
+    });
+    followed.catch(() => undefined);
+    return run.id;
+  },
+  /** Whether the log was whole: numbers dense, and the hash over all lines right. */
+  followed: async () => {
+    const end = await followed;
+    return end?.kind === 'eof' && end.complete;
   },
   /** From here on CPU is counted. */
   mark: () => {
@@ -98,6 +117,7 @@ const handlers = {
 export type StreamServer = typeof handlers;
 
 serve(handlers, async () => {
+  stopping.abort();
   for (const close of closers) await close();
 });
 

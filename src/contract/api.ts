@@ -43,7 +43,7 @@ export const variationRequest = z.strictObject({
     .enum(['anthropic', 'openai'])
     .optional()
     .meta({ description: 'Protocol of the built-in agent; follows from the provider when left out.' }),
-  limits: limits.partial().optional(),
+  limits: limits.omit({ run_timeout_seconds: true }).partial().optional(),
 });
 export type VariationRequest = z.infer<typeof variationRequest>;
 
@@ -150,7 +150,7 @@ export const choice = z
     chosen_at: z.string(),
     shipped: z.array(
       z.object({
-        kind: z.enum(['patch', 'branch', 'apply']),
+        kind: z.enum(['branch', 'apply']),
         target: z.string(),
         commit: z.string().nullable(),
         at: z.string(),

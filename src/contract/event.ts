@@ -4,8 +4,8 @@
  * | type             | from     | data beyond run_id, variation_id, attempt, attempt_id, seq, timestamp |
  * |------------------|----------|------------------------------------------------------------------------|
  * | agent_output     | recorder | `kind` (ACP update kind, or `acp`, `acp_sent`, `stderr`, `unparsed`, `note`, `result`), `content` (text or null), `message` (the ACP message, verbatim; else the payload) |
- * | agent_error      | recorder, server | `code`, `content` |
- * | agent_complete   | server   | `status`, `end_reason`, `message`, `gaps`, `result` summary: the end of an attempt |
+ * | agent_error      | recorder | as agent_output: an ACP error, or a note of the recorder that is one |
+ * | agent_complete   | server   | `status`, `end_reason`, `content`, `log_complete`, `gaps`, `result` summary: the end of an attempt |
  * | model_usage      | gateway  | `model`, tokens, `cost_microdollars` (null = unknown) |
  * | variation_status | server   | `status`, `previous` |
  * | run_status       | server   | `status` |

@@ -21,7 +21,33 @@ const file = (path: string, more: Partial<FileChange> = {}): FileChange => ({
 
 const at = '2026-01-01T00:00:00.000Z';
 
-function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
+const resultsOf = (results: (Partial<AttemptResult> | null)[]) =>
+  new Map(
+    results.flatMap((result, idx): [number, AttemptResult][] =>
+      result === null
+        ? []
+        : [
+            [
+              idx,
+              {
+                base: 'b',
+                tree: `t${idx}`,
+                patch_sha256: '',
+                patch_bytes: 1,
+                additions: 1,
+                deletions: 2,
+                files: [],
+                not_carried: [],
+                ...result,
+              },
+            ],
+          ],
+    ),
+  );
+
+const compare = (results: (Partial<AttemptResult> | null)[]) => compareRun(rowsOf(results), resultsOf(results));
+
+function rowsOf(results: readonly unknown[]): RunRows {
   return {
     run: {
       no: 1,
@@ -37,10 +63,11 @@ function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
       status: 'completed',
       created_at: at,
       ended_at: null,
+      deadline_at: null,
       cancelled_at: null,
       forget_at: null,
     },
-    variations: results.map((result, idx) => ({
+    variations: results.map((_, idx) => ({
       run: 1,
       idx,
       agent: 'builtin',
@@ -57,13 +84,11 @@ function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
       ended_at: '2026-01-01T00:00:02.500Z',
       stop_reason: null,
       retries_left: 0,
-      result:
-        result === null
-          ? null
-          : JSON.stringify({ tree: `t${idx}`, additions: 1, deletions: 2, files: [], not_carried: [], ...result }),
+      result_attempt: null,
     })),
     attempts: [],
     usage: new Map(),
+    results: new Map(),
     choice: null,
     lastEventId: 1,
   };
@@ -71,15 +96,13 @@ function rowsOf(results: (Partial<AttemptResult> | null)[]): RunRows {
 
 describe('compareRun', () => {
   it('says which files all, some and one of the variations with changes touched; a rename touches both ends', () => {
-    const { files } = compareRun(
-      rowsOf([
-        { files: [file('a'), file('b')] },
-        { files: [file('a'), file('b'), file('c')] },
-        { files: [file('a'), file('d', { status: 'renamed', old_path: 'c2' })] },
-        null,
-        { files: [] },
-      ]),
-    );
+    const { files } = compare([
+      { files: [file('a'), file('b')] },
+      { files: [file('a'), file('b'), file('c')] },
+      { files: [file('a'), file('d', { status: 'renamed', old_path: 'c2' })] },
+      null,
+      { files: [] },
+    ]);
     expect(files).toEqual({
       all: ['a'],
       some: [{ path: 'b', variations: [0, 1] }],
@@ -92,20 +115,18 @@ describe('compareRun', () => {
   });
 
   it('names variation 0 like any other when its answer is the same as another’s', () => {
-    const { variations } = compareRun(
-      rowsOf([
-        { tree: 'x', files: [file('a', { test: true })] },
-        { tree: 'x', files: [file('a')] },
-        { tree: 'y', files: [file('a')] },
-      ]),
-    );
+    const { variations } = compare([
+      { tree: 'x', files: [file('a', { test: true })] },
+      { tree: 'x', files: [file('a')] },
+      { tree: 'y', files: [file('a')] },
+    ]);
     expect(variations.map((each) => each.same_as)).toEqual([[1], [0], []]);
     expect(variations.map((each) => each.tests_touched)).toEqual([1, 0, 0]);
     expect(variations[0]?.running_ms).toBe(2500);
   });
 
   it('says null, not nothing, of a variation without a result', () => {
-    expect(compareRun(rowsOf([null])).variations[0]).toMatchObject({
+    expect(compare([null]).variations[0]).toMatchObject({
       files: null,
       additions: null,
       tests_touched: null,

@@ -1,12 +1,13 @@
 import type { Comparison, Evidence } from '../contract/api.ts';
+import type { AttemptResult } from '../contract/attempt.ts';
 import type { RunStatus } from '../contract/run.ts';
 import type { RunRows } from './views.ts';
 import { summaryOf } from './moves.ts';
-import { noUsage, resultOf, runningMs } from './views.ts';
+import { noUsage, runningMs } from './views.ts';
 
 /** Step 4: what can be said of each variation before its code is read, and where they differ. */
-export function compareRun(rows: RunRows): Comparison {
-  const results = rows.variations.map((row) => ({ row, result: resultOf(row) }));
+export function compareRun(rows: RunRows, found: ReadonlyMap<number, AttemptResult>): Comparison {
+  const results = rows.variations.map((row) => ({ row, result: found.get(row.idx) ?? null }));
   const variations = results.map(({ row, result }): Evidence => {
     const latest = rows.attempts.findLast((attempt) => attempt.variation === row.idx);
     return {

@@ -4,18 +4,50 @@ import { now } from '../contract/ids.ts';
 import type { AttemptStatus } from '../contract/run.ts';
 import { toAppError } from '../errors.ts';
 import type { AttemptEnd } from '../runtime/runtime.ts';
+import type { NewEvent, Tx } from '../store/store.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { endingOf, isWorthRetrying, takeIn, type Ending } from './finish.ts';
 import { moveVariation } from './moves.ts';
 
+/** How long a model call that was cut may take to be booked (ms). */
+const BOOKED_WITHIN_MS = 2000;
+
+/** All that is known of an attempt's end. */
+interface Outcome {
+  ending: Ending;
+  eof: Eof | null;
+  result: AttemptResult | null;
+  gaps: Gap[];
+  complete: boolean;
+  /** It never began: it is queued again for nothing, whatever its retries. */
+  neverBegan: boolean;
+  keep: boolean;
+}
+
 /**
  * Writes down an attempt's end, once: its result is taken in and verified, `agent_complete` has the seq of the recorder's last
  * line, and the variation moves in the same transaction (or goes back to the queue for its next attempt).
+ *
+ * @returns whether what the attempt left in the runtime is to be kept: its work could not be saved otherwise
  */
-export async function completeAttempt(context: RunningContext, attempt: LiveAttempt, end: AttemptEnd): Promise<void> {
-  const { store, telemetry } = context;
-  const { db } = store;
-  const [row] = await db
+export async function completeAttempt(
+  context: RunningContext,
+  attempt: LiveAttempt,
+  end: AttemptEnd,
+): Promise<{ keep: boolean }> {
+  // What it used stands in the log before its end.
+  await Promise.race([
+    Promise.allSettled(attempt.bookings),
+    new Promise((resolve) => setTimeout(resolve, BOOKED_WITHIN_MS).unref()),
+  ]);
+  const outcome = await judge(context, attempt, end);
+  if (outcome === null) return { keep: false };
+  await context.store.write({ within: (tx, emit) => writeEnd(context, attempt, end, outcome, tx, emit) });
+  return { keep: outcome.keep };
+}
+
+async function judge(context: RunningContext, attempt: LiveAttempt, end: AttemptEnd): Promise<Outcome | null> {
+  const row = await context.store.db
     .selectFrom('attempts')
     .innerJoin('variations', (join) =>
       join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'),
@@ -23,134 +55,52 @@ export async function completeAttempt(context: RunningContext, attempt: LiveAtte
     .innerJoin('runs', 'runs.no', 'attempts.run')
     .select(['attempts.last_seq', 'attempts.gaps', 'variations.stop_reason', 'runs.mirror', 'runs.base', 'runs.id'])
     .where('attempts.no', '=', attempt.attemptNo)
-    .execute();
-  if (row === undefined) return;
+    .executeTakeFirst();
+  if (row === undefined) return null;
   const gaps: Gap[] = JSON.parse(row.gaps);
-  const eof: Eof | null = end.kind === 'eof' ? end.eof : null;
-  let ending: Ending;
-  switch (end.kind) {
-    case 'eof':
-      ending = endingOf(end.eof.reason, end.eof.message, row.stop_reason);
-      break;
-    case 'not_started':
-      ending = endingOf(end.reason, end.message, row.stop_reason);
-      break;
-    case 'lost':
-      ending = endingOf('lost', end.message, null);
-      gaps.push({ from_seq: row.last_seq + 1, to_seq: null, reason: 'the recorder ended without a last word' });
+  if (end.kind === 'lost') {
+    gaps.push({ from_seq: row.last_seq + 1, to_seq: null, reason: 'the recorder ended without a last word' });
   }
+  const [reason, message] =
+    end.kind === 'eof' ? [end.eof.reason, end.eof.message] : [end.kind === 'lost' ? 'lost' : end.reason, end.message];
+  const outcome: Outcome = {
+    ending: endingOf(reason, message, row.stop_reason),
+    eof: end.kind === 'eof' ? end.eof : null,
+    result: null,
+    gaps,
+    complete: end.kind === 'eof' ? end.complete && gaps.length === 0 : end.kind === 'not_started',
+    neverBegan: end.kind === 'not_started' && end.reason === 'lost' && row.stop_reason === null,
+    keep: false,
+  };
+  const also = (words: string): void => {
+    outcome.ending = { ...outcome.ending, message: `${outcome.ending.message ?? ''} ${words}`.trim() };
+  };
 
-  let result: AttemptResult | null = null;
-  const stated = attempt.result ?? (end.kind === 'lost' ? await rescued(context, attempt, row) : null);
+  let stated = attempt.result;
+  if (stated === null && end.kind === 'lost') {
+    try {
+      stated = await rescued(context, attempt, row);
+    } catch (error) {
+      outcome.keep = true;
+      also(`Its work could not be saved (${toAppError(error).message}) and stays where it is.`);
+    }
+  }
   if (stated !== null) {
     try {
-      result = await takeIn(context, row, attempt.attemptId, stated);
+      outcome.result = await takeIn(context, row, attempt.attemptId, stated);
     } catch (error) {
-      const { message } = toAppError(error);
-      telemetry.log.error({ attempt: attempt.attemptId, err: error }, 'the result was refused');
-      ending =
-        ending.status === 'succeeded'
-          ? { status: 'failed', reason: 'result_failed', message }
-          : { ...ending, message: `${ending.message ?? ''} Its result was refused: ${message}`.trim() };
+      const refusal = toAppError(error);
+      // It is not the result's fault: this is tried again.
+      if (refusal.code === 'disk_full') throw refusal;
+      context.telemetry.log.error({ attempt: attempt.attemptId, err: error }, 'the result was refused');
+      if (outcome.ending.status === 'succeeded')
+        outcome.ending = { status: 'failed', reason: 'result_failed', message: refusal.message };
+      else also(`Its result was refused: ${refusal.message}`);
     }
-  } else if (ending.status === 'succeeded') {
-    ending = { status: 'failed', reason: 'result_failed', message: 'The recorder ended without a result.' };
+  } else if (outcome.ending.status === 'succeeded') {
+    outcome.ending = { status: 'failed', reason: 'result_failed', message: 'The recorder ended without a result.' };
   }
-  const complete = end.kind === 'eof' ? end.complete && gaps.length === 0 : end.kind === 'not_started';
-  const at = now();
-
-  await store.write({
-    within: (tx, emit) => {
-      const [variation] = tx.all(
-        db
-          .selectFrom('variations')
-          .select(['retries_left', 'stop_reason'])
-          .where('run', '=', attempt.runNo)
-          .where('idx', '=', attempt.variation),
-      );
-      // It never began: it is queued again for nothing, whatever its retries.
-      const neverBegan = end.kind === 'not_started' && ending.reason === 'lost' && variation?.stop_reason === null;
-      const again =
-        neverBegan ||
-        (ending.status === 'failed' &&
-          variation !== undefined &&
-          variation.retries_left > 0 &&
-          variation.stop_reason === null &&
-          isWorthRetrying(ending.reason));
-      const status: AttemptStatus = end.kind === 'lost' ? 'lost' : ending.status;
-      tx.run(
-        db
-          .updateTable('attempts')
-          .set({
-            status,
-            end_reason: ending.reason,
-            message: ending.message,
-            ended_at: at,
-            eof: eof === null ? null : JSON.stringify(eof),
-            last_seq: eof?.lastSeq ?? row.last_seq,
-            log_complete: complete ? 1 : 0,
-            gaps: JSON.stringify(gaps),
-          })
-          .where('no', '=', attempt.attemptNo),
-      );
-      if (result !== null) {
-        tx.run(
-          db
-            .updateTable('variations')
-            .set({ result: JSON.stringify(result) })
-            .where('run', '=', attempt.runNo)
-            .where('idx', '=', attempt.variation),
-        );
-      }
-      emit({
-        run: attempt.runNo,
-        variation: attempt.variation,
-        attempt: attempt.attemptNo,
-        seq: eof?.lastSeq ?? null,
-        span: 1,
-        type: 'agent_complete',
-        data: JSON.stringify({
-          run_id: attempt.runId,
-          variation_id: attempt.variation,
-          attempt: attempt.attempt,
-          attempt_id: attempt.attemptId,
-          seq: eof?.lastSeq ?? null,
-          timestamp: at,
-          status: ending.status,
-          end_reason: ending.reason,
-          content: ending.message,
-          exit: eof?.exit ?? null,
-          log_complete: complete,
-          gaps,
-          timings: eof?.timings ?? null,
-          result:
-            result === null
-              ? null
-              : {
-                  files: result.files.length,
-                  additions: result.additions,
-                  deletions: result.deletions,
-                  patch_bytes: result.patch_bytes,
-                  patch_sha256: result.patch_sha256,
-                },
-          retried: again,
-        }),
-      });
-      moveVariation(db, tx, emit, attempt.runNo, attempt.variation, (moves) => {
-        moves.variation(ending.status, { reason: ending.reason, message: ending.message });
-        if (again) {
-          tx.run(
-            db
-              .updateTable('variations')
-              .set({ retries_left: variation.retries_left - (neverBegan ? 0 : 1) })
-              .where('run', '=', attempt.runNo)
-              .where('idx', '=', attempt.variation),
-          );
-          moves.variation('queued');
-        }
-      });
-    },
-  });
+  return outcome;
 }
 
 /** What a lost attempt left in its work tree: a power cut after half an hour must not cost half an hour's work. */
@@ -159,9 +109,107 @@ async function rescued(
   attempt: LiveAttempt,
   run: { mirror: string; base: string },
 ): Promise<string | null> {
-  const result = await context.runtime.rescue(attempt.attemptId, {
-    source: context.mirrors.path(run.mirror),
-    base: run.base,
-  });
+  const repository = { source: context.mirrors.path(run.mirror), base: run.base };
+  const result = await context.runtime.rescue(attempt.attemptId, repository);
   return result === null ? null : JSON.stringify(result);
+}
+
+function writeEnd(
+  context: RunningContext,
+  attempt: LiveAttempt,
+  end: AttemptEnd,
+  { ending, eof, result, gaps, complete, neverBegan, keep }: Outcome,
+  tx: Tx,
+  emit: (event: NewEvent) => void,
+): void {
+  const { db } = context.store;
+  const { runNo, variation: index, attemptNo } = attempt;
+  const [variation] = tx.all(
+    db
+      .selectFrom('variations')
+      .select(['retries_left', 'stop_reason'])
+      .where('run', '=', runNo)
+      .where('idx', '=', index),
+  );
+  if (variation === undefined) return;
+  // The server's own stop at the time limit is the recorder's, only later.
+  const isFree = variation.stop_reason === null || variation.stop_reason === 'timeout';
+  const retried =
+    neverBegan ||
+    (ending.status === 'failed' && variation.retries_left > 0 && isFree && isWorthRetrying(ending.reason));
+  const status: AttemptStatus = end.kind === 'lost' && ending.reason === 'lost' ? 'lost' : ending.status;
+  const at = now();
+  const patch = {
+    status,
+    end_reason: ending.reason,
+    message: ending.message,
+    ended_at: at,
+    eof: eof === null ? null : JSON.stringify(eof),
+    ...(eof === null ? {} : { last_seq: eof.lastSeq }),
+    log_complete: complete ? 1 : 0,
+    gaps: JSON.stringify(gaps),
+    keep: keep ? (1 as const) : (0 as const),
+  };
+  tx.run(db.updateTable('attempts').set(patch).where('no', '=', attemptNo));
+  if (result !== null) {
+    const row = {
+      attempt: attemptNo,
+      tree: result.tree,
+      patch_bytes: result.patch_bytes,
+      files: result.files.length,
+      additions: result.additions,
+      deletions: result.deletions,
+      data: JSON.stringify(result),
+    };
+    tx.run(db.insertInto('results').values(row));
+    tx.run(
+      db.updateTable('variations').set({ result_attempt: attemptNo }).where('run', '=', runNo).where('idx', '=', index),
+    );
+  }
+  emit({
+    run: runNo,
+    variation: index,
+    attempt: attemptNo,
+    seq: eof?.lastSeq ?? null,
+    span: 1,
+    type: 'agent_complete',
+    data: JSON.stringify({
+      run_id: attempt.runId,
+      variation_id: index,
+      attempt: attempt.attempt,
+      attempt_id: attempt.attemptId,
+      seq: eof?.lastSeq ?? null,
+      timestamp: at,
+      status: ending.status,
+      end_reason: ending.reason,
+      content: ending.message,
+      exit: eof?.exit ?? null,
+      log_complete: complete,
+      gaps,
+      timings: eof?.timings ?? null,
+      result:
+        result === null
+          ? null
+          : {
+              files: result.files.length,
+              additions: result.additions,
+              deletions: result.deletions,
+              patch_bytes: result.patch_bytes,
+              patch_sha256: result.patch_sha256,
+            },
+      retried,
+    }),
+  });
+  moveVariation(db, tx, emit, runNo, index, (moves) => {
+    moves.variation(ending.status, { reason: ending.reason, message: ending.message });
+    if (!retried) return;
+    tx.run(
+      db
+        .updateTable('variations')
+        .set({ retries_left: variation.retries_left - (neverBegan ? 0 : 1) })
+        .where('run', '=', runNo)
+        .where('idx', '=', index),
+    );
+    moves.variation('queued');
+  });
 }

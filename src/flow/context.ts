@@ -6,6 +6,7 @@ import type { Mirrors } from '../git/git.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';
+import type { Checkouts } from './checkouts.ts';
 import type { TokenBook } from './tokens.ts';
 
 /** What every step of the flow works with. */
@@ -14,11 +15,12 @@ export interface Context {
   store: Store;
   git: Git;
   mirrors: Mirrors;
+  checkouts: Checkouts;
   gateway: Gateway;
   providers: Readonly<Record<string, ProviderConfig>>;
   /** Agents by name: the known ones and the configuration's own. */
   agents: ReadonlyMap<string, AgentEntry>;
-  tokens: TokenBook<AttemptCaller>;
+  tokens: TokenBook<LiveAttempt>;
   telemetry: Telemetry;
   version: string;
 }
@@ -46,6 +48,8 @@ export interface LiveAttempt extends AttemptCaller {
   speaking: boolean;
   /** The payload of its `result` envelope, once it came. */
   result: string | null;
+  /** Model calls that are being booked on it. */
+  bookings: Set<Promise<void>>;
   /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */
   deadline: number;
 }

@@ -8,11 +8,10 @@ import { chooseVariation } from './choose.ts';
 import { compareRun } from './compare.ts';
 import type { RunningContext } from './context.ts';
 import type { Flow } from './flow.ts';
-import { forgetRun } from './forget.ts';
+import { cancelRun, forgetRun } from './forget.ts';
 import { listRuns } from './list.ts';
 import { moveVariation } from './moves.ts';
-import { now } from '../contract/ids.ts';
-import { findRun, findVariation, findVariations, readRun } from './rows.ts';
+import { findRun, findVariation, findVariations, readResults, readRun } from './rows.ts';
 import type { Conductor } from './run.ts';
 import { shippable, shipVariation } from './ship.ts';
 import { strategiesOf } from './strategies.ts';
@@ -68,7 +67,10 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
         next_after: rows.length < query.limit ? null : (rows.at(-1)?.id ?? null),
       };
     },
-    compare: async (runId) => compareRun(await readRun(store, await findRun(store, runId))),
+    compare: async (runId) => {
+      const run = await findRun(store, runId);
+      return compareRun(await readRun(store, run), await readResults(store, run.no));
+    },
     patch: async (runId, index) => readFile((await shippable(context, await findRun(store, runId), index)).patchFile),
     diff: async (runId, a, b) => {
       const run = await findRun(store, runId);
@@ -93,23 +95,11 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
     ship: (runId, request) => shipVariation(context, runId, request),
     cancel: async (runId, index) => {
       const run = await findRun(store, runId);
-      if (index !== undefined) {
+      if (index === undefined) {
+        await cancelRun(context, conductor, run);
+      } else {
         await findVariation(store, run, index);
-        await conductor.stop(run.no, 'cancelled', (variation) => variation === index);
-        return view(runId);
-      }
-      if (!isTerminal(run.status as RunStatus)) {
-        await store.write({
-          within: (tx) =>
-            void tx.run(
-              db
-                .updateTable('runs')
-                .set({ cancelled_at: now() })
-                .where('no', '=', run.no)
-                .where('cancelled_at', 'is', null),
-            ),
-        });
-        await conductor.stop(run.no, 'cancelled');
+        await conductor.stop(run.no, 'cancelled', { which: (variation) => variation === index });
       }
       return view(runId);
     },
@@ -118,7 +108,15 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       const variation = await findVariation(store, run, index);
       await store.write({
         within: (tx, emit) => {
-          tx.run(db.updateTable('runs').set({ cancelled_at: null }).where('no', '=', run.no));
+          // A new life: the run's own clock is over, the attempt's own limit bounds it.
+          tx.run(db.updateTable('runs').set({ cancelled_at: null, deadline_at: null }).where('no', '=', run.no));
+          tx.run(
+            db
+              .updateTable('variations')
+              .set({ retries_left: run.retries })
+              .where('run', '=', run.no)
+              .where('idx', '=', index),
+          );
           moveVariation(db, tx, emit, run.no, index, (moves) => {
             if (moves.variation('queued')) return;
             throw new AppError('not_retryable', `Variation ${index} is ${variation.status}.`, {

@@ -6,7 +6,7 @@ import { attemptResult, type AttemptResult } from '../contract/attempt.ts';
 import type { EndReason, VariationStatus } from '../contract/run.ts';
 import { AppError, toAppError } from '../errors.ts';
 import { verifyPatch } from '../git/verify.ts';
-import type { RunningContext } from './context.ts';
+import type { Context, RunningContext } from './context.ts';
 
 /** What an attempt's end means for its variation, and the taking in of its result. */
 
@@ -20,10 +20,11 @@ export interface Ending {
  * The status that a reason means. Only a turn that the agent itself ended, with a change, is a success; what a limit stopped
  * has failed, with its work kept.
  *
- * @param stopReason why the server asked it to stop; it wins over the recorder's plain `cancelled`.
+ * @param stopReason why the server asked it to stop; it wins over the recorder's plain `cancelled`, and over an end that nobody
+ *   could tell of: that came of the stop.
  */
 export function endingOf(reason: EndReason, message: string | null, stopReason: EndReason | null): Ending {
-  const final = reason === 'cancelled' && stopReason !== null ? stopReason : reason;
+  const final = stopReason !== null && (reason === 'cancelled' || reason === 'lost') ? stopReason : reason;
   switch (final) {
     case 'end_turn':
       return { status: 'succeeded', reason: final, message };
@@ -63,14 +64,14 @@ export function isWorthRetrying(reason: EndReason): boolean {
   }
 }
 
-/** Where a patch lies in the server's own store, by its content. */
-export function patchPath(context: Pick<RunningContext, 'config'>, sha256: string): string {
-  return join(context.config.data_dir, 'patches', sha256.slice(0, 2), `${sha256}.patch`);
+/** Where the patch of an attempt lies in the server's own keeping: its own file, so that it goes with its run and no other's. */
+export function patchPath(context: Pick<Context, 'config'>, attemptId: string): string {
+  return join(context.config.data_dir, 'patches', attemptId.slice(0, 2), `${attemptId}.patch`);
 }
 
 /**
- * Takes in what an attempt says it left: the patch is copied under its hash and proved to turn the base into exactly the tree
- * that was recorded. Errors: patch_invalid.
+ * Takes in what an attempt says it left: the patch is copied, its hash compared, and proved to turn the base into exactly the tree
+ * that was recorded. Errors: patch_invalid; disk_full, which says nothing about the result.
  *
  * @param stated the payload of the recorder's `result` envelope.
  */
@@ -91,10 +92,10 @@ export async function takeIn(
       'patch_invalid',
       `The result is against ${result.base}, not against the run's base ${run.base}.`,
     );
-  const target = patchPath(context, result.patch_sha256);
-  await mkdir(dirname(target), { recursive: true });
-  const copy = `${target}.${attemptId}.part`;
+  const target = patchPath(context, attemptId);
+  const copy = `${target}.part`;
   try {
+    await mkdir(dirname(target), { recursive: true });
     await copyFile(context.runtime.patchFile(attemptId), copy);
     const [sha256, { size }] = [await hashFile(copy), await stat(copy)];
     if (sha256 !== result.patch_sha256 || size !== result.patch_bytes) {
@@ -107,15 +108,25 @@ export async function takeIn(
       source: context.mirrors.path(run.mirror),
       base: run.base,
       patchFile: copy,
+      checkout: await context.checkouts.of(run),
       expectedTree: result.tree,
     });
     await rename(copy, target);
   } catch (error) {
     await rm(copy, { force: true });
     const known = toAppError(error);
+    if (known.code === 'disk_full' || isDiskFull(error)) {
+      throw new AppError('disk_full', `There is no room for the patch of an attempt: ${known.message}`, {
+        cause: error,
+      });
+    }
     throw known.code === 'patch_invalid' ? known : new AppError('patch_invalid', known.message, { cause: error });
   }
   return result;
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
 }
 
 async function hashFile(path: string): Promise<string> {

@@ -5,10 +5,10 @@ import { moveVariation } from './moves.ts';
 import { eventOf } from './stream.ts';
 
 /**
- * Stores what was read of a recorder's journal: events, the moves they mean and the follower's cursor in one transaction.
+ * Stores what was read of a recorder's journal: events, the moves they mean and how far was read (`last_seq`) in one transaction.
  *
- * The `eof` line is left to {@link completeAttempt}, and the cursor then stays before this batch: should the server die before
- * the end is written down, the next one reads the batch again (its events are known by seq, and skipped) and finds the `eof`.
+ * The `eof` line is left to {@link completeAttempt}, which gives its seq to `agent_complete`: should the server die before the end
+ * is written down, the next one follows from the last seq stored and finds the `eof` again.
  */
 export async function ingestBatch(context: RunningContext, attempt: LiveAttempt, batch: Batch): Promise<void> {
   const { db } = context.store;
@@ -51,7 +51,6 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
         );
       }
       const noted = {
-        ...(sawEof ? {} : { cursor: batch.cursor }),
         ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
         ...(stated === undefined ? {} : { stated_result: stated.data }),
       };

@@ -1,8 +1,9 @@
+import { sql } from 'kysely';
 import type { RunPage } from '../contract/api.ts';
 import type { RunStatus, VariationStatus } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import type { Store } from '../store/store.ts';
-import { findChoice } from './rows.ts';
+import { findChoices } from './rows.ts';
 import { summaryView } from './views.ts';
 
 /**
@@ -16,7 +17,9 @@ export async function listRuns(
   const before = query.cursor === undefined ? undefined : decodeCursor(query.cursor);
   let select = store.db
     .selectFrom('runs')
-    .selectAll()
+    .select(['no', 'id', 'repository', 'ref', 'base', 'status', 'created_at', 'ended_at'])
+    // A prompt may have a megabyte, and a page two hundred of them.
+    .select(sql<string>`substr(prompt, 1, 201)`.as('prompt'))
     .where('forget_at', 'is', null)
     .orderBy('no', 'desc')
     .limit(query.limit + 1);
@@ -24,26 +27,20 @@ export async function listRuns(
   if (query.status !== undefined) select = select.where('status', '=', query.status);
   const found = await select.execute();
   const runs = found.slice(0, query.limit);
+  const numbers = runs.map((run) => run.no);
   const statuses = new Map<number, VariationStatus[]>();
-  if (runs.length > 0) {
-    const rows = await store.db
-      .selectFrom('variations')
-      .select(['run', 'status'])
-      .where(
-        'run',
-        'in',
-        runs.map((run) => run.no),
-      )
-      .execute();
-    for (const row of rows) statuses.set(row.run, [...(statuses.get(row.run) ?? []), row.status]);
-  }
+  for (const { run, status } of numbers.length === 0 ? [] : await statusesOf(store, numbers))
+    statuses.set(run, [...(statuses.get(run) ?? []), status]);
+  const choices = await findChoices(store, numbers);
   const last = runs.at(-1);
   return {
-    runs: await Promise.all(
-      runs.map(async (run) => summaryView(run, statuses.get(run.no) ?? [], await findChoice(store, run.no))),
-    ),
+    runs: runs.map((run) => summaryView(run, statuses.get(run.no) ?? [], choices.get(run.no) ?? null)),
     next_cursor: found.length > query.limit && last !== undefined ? encodeCursor(last.no) : null,
   };
+}
+
+function statusesOf(store: Store, runs: number[]) {
+  return store.db.selectFrom('variations').select(['run', 'status']).where('run', 'in', runs).execute();
 }
 
 function encodeCursor(no: number): string {

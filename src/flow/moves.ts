@@ -47,7 +47,9 @@ export function moveVariation(
       const at = now();
       const patch = {
         status: to,
-        ...(to === 'queued' ? { queued_at: at, started_at: null, ended_at: null, stop_reason: null } : {}),
+        ...(to === 'queued'
+          ? { queued_at: at, started_at: null, ended_at: null, stop_reason: null, result_attempt: null }
+          : {}),
         ...(to === 'starting' ? { started_at: at, end_reason: null, message: null } : {}),
         ...(isTerminal(to) ? { ended_at: at, end_reason: how.reason ?? null, message: how.message ?? null } : {}),
       };

@@ -1,109 +1,111 @@
-import { toAppError } from '../errors.ts';
-import type { RunningContext } from './context.ts';
-import { moveVariation, serverEvent } from './moves.ts';
 import { now } from '../contract/ids.ts';
+import type { Limits } from '../contract/run.ts';
+import { toAppError } from '../errors.ts';
+import { BACKSTOP_MS } from './clocks.ts';
+import type { LiveAttempt, RunningContext } from './context.ts';
+import { moveVariation, serverEvent } from './moves.ts';
 import type { Conductor } from './run.ts';
 
 /** What became of an attempt that the last server left behind. */
-export interface Finding {
-  attemptId: string;
-  runId: string;
-  variation: number;
-  became: 'running' | 'finished' | 'lost' | 'not_started';
-}
+type Became = 'running' | 'finished' | 'lost' | 'not_started';
 
 /**
  * After a start: finds out of every attempt that was under way what became of it, says so in log and stream, and follows what
- * runs on. What a crash left between two writes is put back into the queue. Nothing is started before this is done.
+ * runs on. What a crash left between two writes is put back into the queue. The conductor starts nothing before this is done.
+ *
+ * @returns how many attempts were found
  */
-export async function recover(context: RunningContext, conductor: Conductor): Promise<Finding[]> {
-  const { store } = context;
-  const { db } = store;
-  const open = await db
+export async function recover(context: RunningContext, conductor: Conductor): Promise<number> {
+  const open = await openAttempts(context);
+  // All of them first: a recorder may knock at the attempt door as soon as it is open.
+  for (const { attempt } of open) conductor.take(attempt);
+  await Promise.all(open.map((each) => takeOver(context, conductor, each)));
+  await requeueStranded(context);
+  await removeOrphans(context);
+  return open.length;
+}
+
+interface OpenAttempt {
+  attempt: LiveAttempt;
+  handle: string | null;
+  lastSeq: number;
+}
+
+async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
+  const rows = await context.store.db
     .selectFrom('attempts')
     .innerJoin('runs', 'runs.no', 'attempts.run')
     .innerJoin('variations', (join) =>
       join.onRef('variations.run', '=', 'attempts.run').onRef('variations.idx', '=', 'attempts.variation'),
     )
-    .select([
-      'attempts.no',
-      'attempts.id',
-      'attempts.run',
-      'attempts.variation',
-      'attempts.attempt',
-      'attempts.status',
-      'attempts.token_sha256',
-      'attempts.cursor',
-      'attempts.last_seq',
-      'attempts.stated_result',
-      'attempts.handle',
-    ])
-    .select(['runs.id as runId', 'variations.model', 'variations.stop_reason', 'variations.limits'])
+    .select(['attempts.no', 'attempts.id', 'attempts.run', 'attempts.variation', 'attempts.attempt', 'attempts.status'])
+    .select(['attempts.token_sha256', 'attempts.last_seq', 'attempts.stated_result', 'attempts.handle'])
+    .select(['attempts.started_at', 'runs.id as runId', 'variations.model', 'variations.limits'])
     .where('attempts.status', 'in', ['starting', 'running', 'finishing'])
     .execute();
-  const findings: Finding[] = [];
-  for (const row of open) {
-    const { timeout_seconds: timeout } = JSON.parse(row.limits) as { timeout_seconds: number };
-    conductor.take({
-      runNo: row.run,
-      runId: row.runId,
-      variation: row.variation,
-      attempt: row.attempt,
-      attemptId: row.id,
-      attemptNo: row.no,
-      model: row.model,
-      tokenSha256: row.token_sha256,
-      speaking: row.status !== 'starting',
-      result: row.stated_result,
-      deadline: Date.now() + timeout * 1000,
-    });
-    let became: Finding['became'];
-    try {
-      became = await context.runtime.adopt({
+  return rows.map((row) => {
+    const { timeout_seconds: timeout } = JSON.parse(row.limits) as Limits;
+    return {
+      attempt: {
+        runNo: row.run,
+        runId: row.runId,
+        variation: row.variation,
+        attempt: row.attempt,
         attemptId: row.id,
-        handle: row.handle,
-        cursor: row.cursor,
-        lastSeq: row.last_seq,
-      });
-    } catch (error) {
-      became = 'lost';
-      await conductor.events.ended(row.id, { kind: 'lost', message: toAppError(error).message });
-    }
-    findings.push({ attemptId: row.id, runId: row.runId, variation: row.variation, became });
-    context.telemetry.log.info(
-      { run: row.runId, variation: row.variation, attempt: row.id, became },
-      'an attempt of the last server',
-    );
-    await store.write({
-      events: [
-        serverEvent(row.run, row.variation, 'agent_output', {
-          run_id: row.runId,
-          variation_id: row.variation,
-          attempt: row.attempt,
-          attempt_id: row.id,
-          seq: null,
-          timestamp: now(),
-          kind: 'note',
-          content: `The server was restarted; this attempt ${wordsFor(became)}.`,
-          message: { code: 'server_restarted', became },
-        }),
-      ],
-    });
-    if (became === 'running' && row.stop_reason !== null) await context.runtime.stop(row.id, row.stop_reason);
+        attemptNo: row.no,
+        model: row.model,
+        tokenSha256: row.token_sha256,
+        speaking: row.status !== 'starting',
+        result: row.stated_result,
+        bookings: new Set(),
+        deadline: Date.parse(row.started_at) + timeout * 1000 + BACKSTOP_MS,
+      },
+      handle: row.handle,
+      lastSeq: row.last_seq,
+    };
+  });
+}
+
+async function takeOver(context: RunningContext, conductor: Conductor, open: OpenAttempt): Promise<void> {
+  const { attempt } = open;
+  const { attemptId } = attempt;
+  const ref = { attemptId, handle: open.handle, lastSeq: open.lastSeq };
+  let became: Became;
+  try {
+    became = await context.runtime.adopt(ref, (found) => tell(context, attempt, found));
+  } catch (error) {
+    await conductor.events.ended(attemptId, { kind: 'lost', message: toAppError(error).message });
+    return;
   }
-  await requeueStranded(context);
-  for (const attemptId of await context.runtime.orphans(
-    new Set(
-      (await db.selectFrom('attempts').select('id').where('ended_at', 'is', null).execute()).map((row) => row.id),
-    ),
-  )) {
-    context.telemetry.log.warn(
-      { attempt: attemptId },
-      'removing what an attempt that no run knows (or that ended) left behind',
-    );
-    await context.runtime.remove(attemptId);
-  }
-  return findings;
+  if (became !== 'running') return;
+  const asked = await context.store.db
+    .selectFrom('variations')
+    .select('stop_reason')
+    .where('run', '=', attempt.runNo)
+    .where('idx', '=', attempt.variation)
+    .executeTakeFirst();
+  if (asked?.stop_reason != null) await context.runtime.stop(attemptId, asked.stop_reason);
+}
+
+/** Says what was found, before anything that follows from it. */
+async function tell(context: RunningContext, attempt: LiveAttempt, became: Became): Promise<void> {
+  const { runId, variation, attemptId } = attempt;
+  context.telemetry.log.info({ run: runId, variation, attempt: attemptId, became }, 'an attempt of the last server');
+  await context.store.write({
+    events: [
+      serverEvent(attempt.runNo, variation, 'agent_output', {
+        run_id: runId,
+        variation_id: variation,
+        attempt: attempt.attempt,
+        attempt_id: attemptId,
+        seq: null,
+        timestamp: now(),
+        kind: 'note',
+        content: `The server was restarted; this attempt ${wordsFor(became)}.`,
+        message: { code: 'server_restarted', became },
+      }),
+    ],
+  });
 }
 
 /** A variation that is under way in the store but has no attempt under way: the server died between two writes. */
@@ -136,7 +138,22 @@ async function requeueStranded(context: RunningContext): Promise<void> {
   }
 }
 
-function wordsFor(became: Finding['became']): string {
+/** Removes what attempts left of which no run knows, or that ended while nobody was there to remove it. */
+async function removeOrphans(context: RunningContext): Promise<void> {
+  const kept = await context.store.db
+    .selectFrom('attempts')
+    .select('id')
+    .$if(!context.config.keep_workspaces, (query) =>
+      query.where((where) => where.or([where('ended_at', 'is', null), where('keep', '=', 1)])),
+    )
+    .execute();
+  for (const attemptId of await context.runtime.orphans(new Set(kept.map(({ id }) => id)))) {
+    context.telemetry.log.warn({ attempt: attemptId }, 'removing what an attempt left behind that is over or unknown');
+    await context.runtime.remove(attemptId);
+  }
+}
+
+function wordsFor(became: Became): string {
   switch (became) {
     case 'running':
       return 'ran on and is followed again';

@@ -1,5 +1,6 @@
 import { sql, type Selectable } from 'kysely';
 import type { Choice, Usage } from '../contract/api.ts';
+import type { AttemptResult } from '../contract/attempt.ts';
 import { AppError } from '../errors.ts';
 import type { RunsTable, VariationsTable } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
@@ -49,11 +50,20 @@ export function findVariations(store: Store, runNo: number): Promise<Selectable<
   return store.db.selectFrom('variations').selectAll().where('run', '=', runNo).orderBy('idx').execute();
 }
 
-export async function findChoice(store: Store, runNo: number): Promise<Choice | null> {
-  const choice = await store.db.selectFrom('choices').selectAll().where('run', '=', runNo).executeTakeFirst();
-  if (choice === undefined) return null;
-  const shipments = await store.db.selectFrom('shipments').selectAll().where('run', '=', runNo).orderBy('no').execute();
-  return choiceView(choice, shipments);
+/** The choices of runs, by their numbers. */
+export async function findChoices(store: Store, runs: readonly number[]): Promise<Map<number, Choice>> {
+  if (runs.length === 0) return new Map();
+  const choices = await store.db.selectFrom('choices').selectAll().where('run', 'in', runs).execute();
+  const shipments = await store.db.selectFrom('shipments').selectAll().where('run', 'in', runs).orderBy('no').execute();
+  return new Map(
+    choices.map((choice) => [
+      choice.run,
+      choiceView(
+        choice,
+        shipments.filter(({ run }) => run === choice.run),
+      ),
+    ]),
+  );
 }
 
 /** What each variation of a run used, over all its attempts. */
@@ -85,13 +95,35 @@ export async function usageOf(store: Store, runNo: number): Promise<Map<number, 
   return new Map(rows.map(({ variation, ...usage }) => [variation, usage]));
 }
 
+async function resultsOf(store: Store, runNo: number): Promise<RunRows['results']> {
+  const rows = await store.db
+    .selectFrom('variations')
+    .innerJoin('results', 'results.attempt', 'variations.result_attempt')
+    .select(['idx', 'tree', 'patch_bytes', 'files', 'additions', 'deletions'])
+    .where('variations.run', '=', runNo)
+    .execute();
+  return new Map(rows.map(({ idx, ...summary }) => [idx, summary]));
+}
+
+/** The whole results of a run's variations, by index. */
+export async function readResults(store: Store, runNo: number): Promise<Map<number, AttemptResult>> {
+  const rows = await store.db
+    .selectFrom('variations')
+    .innerJoin('results', 'results.attempt', 'variations.result_attempt')
+    .select(['idx', 'data'])
+    .where('variations.run', '=', runNo)
+    .execute();
+  return new Map(rows.map(({ idx, data }) => [idx, JSON.parse(data) as AttemptResult]));
+}
+
 export async function readRun(store: Store, run: Selectable<RunsTable>): Promise<RunRows> {
   return {
     run,
     variations: await findVariations(store, run.no),
     attempts: await store.db.selectFrom('attempts').selectAll().where('run', '=', run.no).orderBy('no').execute(),
     usage: await usageOf(store, run.no),
-    choice: await findChoice(store, run.no),
+    results: await resultsOf(store, run.no),
+    choice: (await findChoices(store, [run.no])).get(run.no) ?? null,
     lastEventId: store.range(run.no)?.last ?? 0,
   };
 }

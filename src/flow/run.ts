@@ -1,40 +1,53 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { AttemptSpec } from '../contract/attempt.ts';
-import { newAttemptId, now } from '../contract/ids.ts';
-import { isTerminal, type EndReason, type Limits } from '../contract/run.ts';
+import { isTerminal, type EndReason } from '../contract/run.ts';
 import { toAppError } from '../errors.ts';
 import type { RuntimeEvents } from '../runtime/runtime.ts';
-import type { LiveAttempt, RunningContext } from './context.ts';
+import type { NewEvent, Tx } from '../store/store.ts';
+import { watchClocks } from './clocks.ts';
 import { completeAttempt } from './complete.ts';
+import type { LiveAttempt, RunningContext } from './context.ts';
 import { ingestBatch } from './ingest.ts';
-import { moveVariation } from './moves.ts';
-import { hashToken, newToken } from './tokens.ts';
+import { moveVariation, settleRun } from './moves.ts';
+import { persist } from './persist.ts';
+import { planAttempt } from './start.ts';
 
 /** Step 2: queued variations are started as attempts, watched to their end, stopped when asked. */
 export interface Conductor {
-  /** Looks for work. Called whenever something was queued or ended; cheap when there is none. */
+  /** Looks for work from now on: after what the last server left was taken over. */
+  open(): void;
+  /** Something was queued. Cheap when there is nothing to do. */
   kick(): void;
   /** What the runtime calls. */
   readonly events: RuntimeEvents;
   /** Takes over an attempt that a former server started. */
   take(attempt: LiveAttempt): void;
   /** Asks for the end of variations of a run. Idempotent; resolves when it is written down and the runtime was told. */
-  stop(runNo: number, reason: EndReason, which?: (variation: number) => boolean): Promise<void>;
+  stop(runNo: number, reason: EndReason, options?: StopOptions): Promise<void>;
   /** Attempts under way. */
   active(): number;
   /** No more starts; waits for what is being written. Attempts run on. */
   close(): Promise<void>;
 }
 
-/** A recorder ends an attempt itself at its limit; the server's own stop comes this much later (ms). */
-const BACKSTOP_MS = 60_000;
+export interface StopOptions {
+  /** All that are not over, when left out. */
+  which?: (variation: number) => boolean;
+  /** What else is to be stored with it, in the same transaction and before. If it throws, nothing is stopped. */
+  also?: (tx: Tx, emit: (event: NewEvent) => void) => void;
+}
+
+/** After a failure of the scheduler itself (ms). */
+const AGAIN_MS = 1000;
+/** A batch that cannot be stored although nothing is wrong with the disk. */
+const BATCH_TRIES = 5;
 
 export function createConductor(context: RunningContext): Conductor {
-  const { store } = context;
+  const { store, runtime } = context;
   const { db } = store;
-  const { log } = context.telemetry;
+  const { log, metrics } = context.telemetry;
   const live = new Map<string, LiveAttempt>();
-  let closed = false;
+  const closing = new AbortController();
+  let isOpen = false;
   let working: Promise<void> | null = null;
   let again = false;
 
@@ -44,10 +57,10 @@ export function createConductor(context: RunningContext): Conductor {
     const queued = await db
       .selectFrom('variations')
       .innerJoin('runs', 'runs.no', 'variations.run')
-      .select(['variations.run', 'variations.idx', 'runs.max_parallel'])
+      .select(({ fn }) => ['variations.run', 'runs.max_parallel', fn.min<number>('variations.idx').as('idx')])
       .where('variations.status', '=', 'queued')
+      .groupBy('variations.run')
       .orderBy('variations.run')
-      .orderBy('variations.idx')
       .execute();
     const active = new Map<number, number>();
     for (const attempt of live.values()) active.set(attempt.runNo, (active.get(attempt.runNo) ?? 0) + 1);
@@ -63,107 +76,40 @@ export function createConductor(context: RunningContext): Conductor {
   async function work(): Promise<void> {
     do {
       again = false;
-      for (let next = await nextQueued(); next !== undefined && !closed; next = await nextQueued()) {
-        await startAttempt(next.run, next.idx);
+      for (let next = await nextQueued(); next !== undefined && !closing.signal.aborted; next = await nextQueued()) {
+        await start(next.run, next.idx);
         // One spawn a turn: a fork of a large process blocks the loop for milliseconds, and readers wait.
         await nextTurn();
       }
-    } while (again && !closed);
+    } while (again && !closing.signal.aborted);
   }
 
   function kick(): void {
-    if (closed) return;
+    if (closing.signal.aborted || !isOpen) return;
     if (working !== null) {
       again = true;
       return;
     }
     working = work()
-      .catch((error: unknown) => log.error({ err: error }, 'the scheduler failed; it tries again in a second'))
+      .catch((error: unknown) => {
+        if (closing.signal.aborted) return;
+        log.error({ err: error }, 'the scheduler failed; it tries again in a second');
+        setTimeout(kick, AGAIN_MS).unref();
+      })
       .finally(() => {
         working = null;
         if (again) kick();
       });
   }
 
-  async function startAttempt(runNo: number, index: number): Promise<void> {
-    const token = newToken();
-    const tokenSha256 = hashToken(token);
-    const attemptId = newAttemptId();
-    const planned = await store.write({
-      within: (tx, emit) => {
-        const [run] = tx.all(db.selectFrom('runs').selectAll().where('no', '=', runNo));
-        const [variation] = tx.all(
-          db.selectFrom('variations').selectAll().where('run', '=', runNo).where('idx', '=', index),
-        );
-        if (run === undefined || variation?.status !== 'queued') return null;
-        const attempt = tx.all(
-          db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index),
-        ).length;
-        moveVariation(db, tx, emit, runNo, index, (moves) => moves.variation('starting'));
-        const { lastInsertRowid: attemptNo } = tx.run(
-          db.insertInto('attempts').values({
-            id: attemptId,
-            run: runNo,
-            variation: index,
-            attempt,
-            status: 'starting',
-            end_reason: null,
-            message: null,
-            isolation: context.runtime.isolation,
-            token_sha256: tokenSha256,
-            started_at: now(),
-            ended_at: null,
-            cursor: 0,
-            last_seq: 0,
-            log_complete: null,
-            gaps: '[]',
-            stated_result: null,
-            eof: null,
-            handle: null,
-          }),
-        );
-        return { run, variation, attempt, attemptNo };
-      },
-    });
+  async function start(runNo: number, index: number): Promise<void> {
+    const planned = await planAttempt(context, runNo, index);
     if (planned === null) return;
-    const { run, variation, attempt, attemptNo } = planned;
-    const limits = JSON.parse(variation.limits) as Limits;
-    const agent = context.agents.get(variation.agent);
-    take({
-      runNo,
-      runId: run.id,
-      variation: index,
-      attempt,
-      attemptId,
-      attemptNo,
-      model: variation.model,
-      tokenSha256,
-      speaking: false,
-      result: null,
-      deadline: Date.now() + limits.timeout_seconds * 1000 + BACKSTOP_MS,
-    });
-    const spec: AttemptSpec = {
-      v: 1,
-      run_id: run.id,
-      variation_id: index,
-      attempt,
-      attempt_id: attemptId,
-      prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
-      agent: {
-        name: variation.agent,
-        command: [...(agent?.command ?? [])],
-        env: { ...agent?.env },
-        mode: agent?.mode ?? null,
-      },
-      model: variation.model,
-      dialect: variation.dialect,
-      door: { socket: context.doorSocket, token },
-      repository: { source: context.mirrors.path(run.mirror), base: run.base },
-      limits,
-    };
+    const { attempt, spec } = planned;
+    const { attemptId } = attempt;
+    take(attempt);
     try {
-      if (agent === undefined) throw new Error(`the agent ${variation.agent} is no longer configured`);
-      await context.runtime.start(spec);
+      await runtime.start(spec);
     } catch (error) {
       const { message } = toAppError(error);
       await events.ended(attemptId, {
@@ -173,20 +119,33 @@ export function createConductor(context: RunningContext): Conductor {
       });
       return;
     }
-    // Cancelled between the queue and the start: the runtime did not know it then.
-    const [asked] = await db
+    // Stopped between the queue and the start: the runtime did not know it then.
+    const asked = await db
       .selectFrom('variations')
       .select('stop_reason')
       .where('run', '=', runNo)
       .where('idx', '=', index)
-      .execute();
-    if (asked?.stop_reason != null) await context.runtime.stop(attemptId, asked.stop_reason);
+      .executeTakeFirst();
+    if (asked?.stop_reason != null) await runtime.stop(attemptId, asked.stop_reason);
   }
 
   function take(attempt: LiveAttempt): void {
     live.set(attempt.attemptId, attempt);
     context.tokens.admit(attempt.tokenSha256, attempt);
-    context.telemetry.metrics.activeAttempts(live.size);
+    metrics.activeAttempts(live.size);
+  }
+
+  /** Stores what a runtime tells, for as long as it takes. */
+  function keepTrying<T>(attemptId: string, what: string, tries: number, storing: () => Promise<T>): Promise<T> {
+    return persist(
+      {
+        signal: closing.signal,
+        tries,
+        onFailure: (error) =>
+          log.error({ err: error, attempt: attemptId }, `${what} could not be stored; trying again`),
+      },
+      storing,
+    );
   }
 
   const events: RuntimeEvents = {
@@ -197,118 +156,101 @@ export function createConductor(context: RunningContext): Conductor {
     },
     batch: async (attemptId, batch) => {
       const attempt = live.get(attemptId);
-      if (attempt !== undefined) await ingestBatch(context, attempt, batch);
+      if (attempt === undefined) return;
+      await keepTrying(attemptId, 'what the attempt said', BATCH_TRIES, () => ingestBatch(context, attempt, batch));
     },
     transport: (attemptId, message) => {
-      context.telemetry.metrics.transportProblem();
+      metrics.transportProblem();
       log.warn({ attempt: attemptId }, message);
     },
     ended: async (attemptId, end) => {
       const attempt = live.get(attemptId);
       if (attempt === undefined) return;
-      await completeAttempt(context, attempt, end);
-      live.delete(attemptId);
+      // No more model calls, whatever of it still lives.
       context.tokens.revoke(attempt.tokenSha256);
-      context.telemetry.metrics.activeAttempts(live.size);
-      if (!context.config.keep_workspaces)
-        await context.runtime
-          .remove(attemptId)
-          .catch((error: unknown) =>
-            log.warn({ err: error, attempt: attemptId }, 'the attempt left files that could not be removed'),
-          );
+      const { keep } = await keepTrying(attemptId, 'the attempt’s end', Infinity, () =>
+        completeAttempt(context, attempt, end),
+      );
+      live.delete(attemptId);
+      metrics.activeAttempts(live.size);
       kick();
+      if (![...live.values()].some(({ runNo }) => runNo === attempt.runNo)) await context.checkouts.drop(attempt.runId);
+      if (keep || context.config.keep_workspaces) return;
+      await runtime
+        .remove(attemptId)
+        .catch((error: unknown) =>
+          log.warn({ err: error, attempt: attemptId }, 'the attempt left files that could not be removed'),
+        );
     },
   };
 
-  async function stop(
-    runNo: number,
-    reason: EndReason,
-    which: (variation: number) => boolean = () => true,
-  ): Promise<void> {
-    const active = await store.write({
-      within: (tx, emit) => {
-        const variations = tx.all(
-          db.selectFrom('variations').select(['idx', 'status', 'stop_reason']).where('run', '=', runNo),
-        );
-        const running: number[] = [];
-        for (const { idx, status, stop_reason: asked } of variations) {
-          if (!which(idx) || isTerminal(status)) continue;
-          if (status === 'queued') {
-            moveVariation(db, tx, emit, runNo, idx, (moves) =>
-              moves.variation(reason === 'run_timeout' ? 'failed' : 'cancelled', {
-                reason,
-                message: 'It had not been started.',
-              }),
-            );
-            continue;
+  async function stop(runNo: number, reason: EndReason, { which = () => true, also }: StopOptions = {}): Promise<void> {
+    const tell = () =>
+      Promise.all(
+        [...live.values()]
+          .filter((attempt) => attempt.runNo === runNo && which(attempt.variation))
+          .map((attempt) => runtime.stop(attempt.attemptId, reason)),
+      );
+    let refusal: unknown;
+    try {
+      await store.write({
+        within: (tx, emit) => {
+          try {
+            also?.(tx, emit);
+          } catch (error) {
+            refusal = error;
+            throw error;
           }
-          running.push(idx);
-          // The first reason stands: a cancel after a timeout changes nothing about why it ended.
-          if (asked === null)
-            tx.run(
-              db
-                .updateTable('variations')
-                .set({ stop_reason: reason, retries_left: 0 })
-                .where('run', '=', runNo)
-                .where('idx', '=', idx),
-            );
-        }
-        return running;
-      },
-    });
-    const told = [...live.values()].filter((attempt) => attempt.runNo === runNo && active.includes(attempt.variation));
-    await Promise.all(told.map((attempt) => context.runtime.stop(attempt.attemptId, reason)));
+          const variations = tx.all(
+            db.selectFrom('variations').select(['idx', 'status', 'stop_reason']).where('run', '=', runNo),
+          );
+          for (const { idx, status, stop_reason: asked } of variations) {
+            if (!which(idx) || isTerminal(status)) continue;
+            if (status === 'queued') {
+              const message = 'It had not been started.';
+              moveVariation(db, tx, emit, runNo, idx, (moves) =>
+                moves.variation(reason === 'run_timeout' ? 'failed' : 'cancelled', { reason, message }),
+              );
+            } else if (asked === null) {
+              // The first reason stands: a cancel after a timeout changes nothing about why it ended.
+              tx.run(
+                db
+                  .updateTable('variations')
+                  .set({ stop_reason: reason })
+                  .where('run', '=', runNo)
+                  .where('idx', '=', idx),
+              );
+            }
+          }
+          settleRun(db, tx, emit, runNo);
+        },
+      });
+    } catch (error) {
+      // Stop means stop, also where it cannot be written down: what runs spends money.
+      if (refusal === undefined) await tell();
+      throw error;
+    }
+    await tell();
     kick();
   }
 
-  /** What a recorder cannot see: the run's own time, and its own death. */
-  async function watchClocks(): Promise<void> {
-    const time = Date.now();
-    for (const attempt of live.values()) {
-      if (time > attempt.deadline) {
-        attempt.deadline = time + BACKSTOP_MS;
-        await stop(attempt.runNo, 'timeout', (variation) => variation === attempt.variation);
-      }
-    }
-    const running = await db
-      .selectFrom('runs')
-      .select(['no', 'id', 'created_at', 'limits'])
-      .where('status', 'in', ['queued', 'running'])
-      .execute();
-    for (const run of running) {
-      const { run_timeout_seconds: allowed } = JSON.parse(run.limits) as Limits;
-      // A retry gives an old run a new life, but not a new clock: it is bounded by its variation's own timeout then.
-      if (time > Date.parse(run.created_at) + allowed * 1000 && (await isFirstLife(run.no)))
-        await stop(run.no, 'run_timeout');
-    }
-  }
-
-  async function isFirstLife(runNo: number): Promise<boolean> {
-    const completed = await db
-      .selectFrom('events')
-      .select('key')
-      .where('key', '>', runNo * 2 ** 32)
-      .where('key', '<', (runNo + 1) * 2 ** 32)
-      .where('type', '=', 'run_complete')
-      .limit(1)
-      .execute();
-    return completed.length === 0;
-  }
-
-  const clock = setInterval(() => {
-    watchClocks().catch((error: unknown) => log.error({ err: error }, 'watching the clocks failed'));
-  }, 1000);
-  clock.unref();
+  const stopClocks = watchClocks(context, live, (runNo, reason, which) =>
+    stop(runNo, reason, which === undefined ? {} : { which }),
+  );
 
   return {
+    open: () => {
+      isOpen = true;
+      kick();
+    },
     kick,
     events,
     take,
     stop,
     active: () => live.size,
     close: async () => {
-      closed = true;
-      clearInterval(clock);
+      closing.abort();
+      stopClocks();
       await working;
     },
   };

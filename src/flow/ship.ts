@@ -11,7 +11,6 @@ import type { RunsTable, VariationsTable } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import { patchPath } from './finish.ts';
 import { findRun, findVariation } from './rows.ts';
-import { resultOf } from './views.ts';
 
 /**
  * Step 5: the chosen variation's verified patch becomes a branch of the user's repository, or a change of its work tree. The
@@ -21,8 +20,9 @@ import { resultOf } from './views.ts';
  */
 export async function shipVariation(context: Context, runId: string, request: ShipRequest): Promise<Shipped> {
   const run = await findRun(context.store, runId);
-  const index = request.variation_id ?? (await chosenOf(context, run));
-  const { variation, result, patchFile } = await shippable(context, run, index);
+  const chosen = request.variation_id === undefined ? await chosenOf(context, run) : undefined;
+  const index = request.variation_id ?? chosen?.variation ?? 0;
+  const { variation, attempt, result, patchFile } = await shippable(context, run, index, chosen?.attempt);
   const shipped: Shipped = {
     run_id: run.id,
     variation_id: index,
@@ -46,7 +46,7 @@ export async function shipVariation(context: Context, runId: string, request: Sh
         tree: result.tree,
         message: request.message ?? messageOf(run, variation),
         // Of the work, not of the shipping: the same choice shipped twice is the same commit, and no conflict.
-        date: new Date(variation.ended_at ?? run.created_at),
+        date: new Date(attempt.ended_at ?? run.created_at),
         author: { name: 'AIdeator', email: 'aideator@localhost' },
         gitDir,
       });
@@ -73,36 +73,52 @@ export async function shipVariation(context: Context, runId: string, request: Sh
   return shipped;
 }
 
-/** A variation with a verified patch, and the file it lies in. Errors: variation_not_found, nothing_to_ship. */
+/**
+ * A variation with a verified patch, and the file it lies in.
+ * Errors: variation_not_found, nothing_to_ship.
+ *
+ * @param attemptNo the attempt that was chosen; else the variation's own result, which it has once it is over
+ */
 export async function shippable(
   context: Context,
   run: Selectable<RunsTable>,
   index: number,
-): Promise<{ variation: Selectable<VariationsTable>; result: AttemptResult; patchFile: string }> {
+  attemptNo?: number,
+): Promise<{
+  variation: Selectable<VariationsTable>;
+  attempt: { id: string; ended_at: string | null };
+  result: AttemptResult;
+  patchFile: string;
+}> {
   const variation = await findVariation(context.store, run, index);
-  const result = resultOf(variation);
-  if (result === null || result.patch_bytes === 0) {
+  const found = await context.store.db
+    .selectFrom('results')
+    .innerJoin('attempts', 'attempts.no', 'results.attempt')
+    .select(['attempts.id', 'attempts.ended_at', 'results.data', 'results.patch_bytes'])
+    .where('results.attempt', '=', attemptNo ?? variation.result_attempt ?? -1)
+    .executeTakeFirst();
+  if (found === undefined || found.patch_bytes === 0) {
     throw new AppError(
       'nothing_to_ship',
       `Variation ${index} has no patch (${variation.end_reason ?? variation.status}).`,
       { hint: `\`aideator compare ${run.id}\` shows which have one.` },
     );
   }
-  return { variation, result, patchFile: patchPath(context, result.patch_sha256) };
+  const { id, ended_at, data } = found;
+  const result = JSON.parse(data) as AttemptResult;
+  return { variation, attempt: { id, ended_at }, result, patchFile: patchPath(context, id) };
 }
 
-async function chosenOf(context: Context, run: Selectable<RunsTable>): Promise<number> {
+async function chosenOf(context: Context, run: Selectable<RunsTable>): Promise<{ variation: number; attempt: number }> {
   const choice = await context.store.db
     .selectFrom('choices')
-    .select('variation')
+    .select(['variation', 'attempt'])
     .where('run', '=', run.no)
     .executeTakeFirst();
-  if (choice === undefined) {
-    throw new AppError('not_chosen', `No variation of run ${run.id} was chosen yet.`, {
-      hint: `Choose one first (\`aideator choose ${run.id} N\`), or name it with variation_id (--variation N).`,
-    });
-  }
-  return choice.variation;
+  if (choice !== undefined) return choice;
+  throw new AppError('not_chosen', `No variation of run ${run.id} was chosen yet.`, {
+    hint: `Choose one first (\`aideator choose ${run.id} N\`), or name it with variation_id (--variation N).`,
+  });
 }
 
 function messageOf(run: Selectable<RunsTable>, variation: Selectable<VariationsTable>): string {

@@ -28,6 +28,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
   checkPrompt(request.prompt);
   const variations = planVariations(context, request);
   const resolved = await context.mirrors.resolve(request.repository, request.ref);
+  const limits = mergeLimits(context, request.limits);
   const runId = newRunId();
   const at = now();
   const { db } = context.store;
@@ -43,9 +44,10 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
           prompt: request.prompt,
           max_parallel: request.max_parallel ?? MAX_VARIATIONS,
           retries: request.retries,
-          limits: JSON.stringify(mergeLimits(context, request.limits)),
+          limits: JSON.stringify(limits),
           status: 'queued',
           created_at: at,
+          deadline_at: new Date(Date.parse(at) + limits.run_timeout_seconds * 1000).toISOString(),
           ended_at: null,
           cancelled_at: null,
           forget_at: null,
@@ -78,7 +80,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
             ended_at: null,
             stop_reason: null,
             retries_left: request.retries,
-            result: null,
+            result_attempt: null,
           }),
         );
       });

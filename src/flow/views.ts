@@ -1,17 +1,31 @@
 import type { Choice, Gap, Run, RunStatusView, RunSummary, Usage, VariationView } from '../contract/api.ts';
-import type { AttemptResult } from '../contract/attempt.ts';
 import { isTerminal, type Limits, type RunStatus, type VariationStatus } from '../contract/run.ts';
 import type { Selectable } from 'kysely';
-import type { AttemptsTable, ChoicesTable, RunsTable, ShipmentsTable, VariationsTable } from '../store/schema.ts';
+import type {
+  AttemptsTable,
+  ChoicesTable,
+  ResultsTable,
+  RunsTable,
+  ShipmentsTable,
+  VariationsTable,
+} from '../store/schema.ts';
 import { summaryOf } from './moves.ts';
 
 /** Rows of the store as the bodies of the API: pure functions. */
+
+/** A result without its list of files, which may be long. */
+export type ResultSummary = Pick<
+  Selectable<ResultsTable>,
+  'tree' | 'patch_bytes' | 'files' | 'additions' | 'deletions'
+>;
 
 export interface RunRows {
   run: Selectable<RunsTable>;
   variations: readonly Selectable<VariationsTable>[];
   attempts: readonly Selectable<AttemptsTable>[];
   usage: ReadonlyMap<number, Usage>;
+  /** Of the variations that have one, by index. */
+  results: ReadonlyMap<number, ResultSummary>;
   choice: Choice | null;
   lastEventId: number;
 }
@@ -45,7 +59,10 @@ export function addUsage(parts: readonly Usage[]): Usage {
 }
 
 export function summaryView(
-  run: Selectable<RunsTable>,
+  run: Pick<
+    Selectable<RunsTable>,
+    'id' | 'status' | 'repository' | 'ref' | 'base' | 'prompt' | 'created_at' | 'ended_at'
+  >,
   statuses: readonly VariationStatus[],
   choice: Choice | null,
   promptLength = 200,
@@ -83,7 +100,7 @@ export function runView(rows: RunRows): Run {
 }
 
 export function variationView(rows: RunRows, row: Selectable<VariationsTable>): VariationView {
-  const result = resultOf(row);
+  const result = rows.results.get(row.idx);
   return {
     variation_id: row.idx,
     agent: row.agent,
@@ -101,11 +118,13 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
     ),
     running_ms: runningMs(row),
     usage: rows.usage.get(row.idx) ?? noUsage,
-    files_changed: result?.files.length ?? null,
+    files_changed: result?.files ?? null,
     additions: result?.additions ?? null,
     deletions: result?.deletions ?? null,
     patch_url:
-      result === null || result.patch_bytes === 0 ? null : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
+      result === undefined || result.patch_bytes === 0
+        ? null
+        : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
     limits: JSON.parse(row.limits) as Limits,
     attempts: rows.attempts.filter((attempt) => attempt.variation === row.idx).map(attemptView),
   };
@@ -153,10 +172,6 @@ export function choiceView(choice: Selectable<ChoicesTable>, shipments: readonly
     chosen_at: choice.chosen_at,
     shipped: shipments.map((row) => ({ kind: row.kind, target: row.target, commit: row.commit_id, at: row.at })),
   };
-}
-
-export function resultOf(row: Pick<VariationsTable, 'result'>): AttemptResult | null {
-  return row.result === null ? null : (JSON.parse(row.result) as AttemptResult);
 }
 
 export function runningMs(row: Pick<VariationsTable, 'started_at' | 'ended_at'>): number | null {

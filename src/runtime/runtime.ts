@@ -9,15 +9,13 @@ export interface AttemptRef {
   attemptId: string;
   /** As stored by {@link RuntimeEvents.started}; null if the server died before. */
   handle: string | null;
-  /** How far its journal was stored. */
-  cursor: number;
+  /** The seq of the last event stored. */
   lastSeq: number;
 }
 
-/** Envelopes that were read together, and the cursor behind them. Committed as one. */
+/** Envelopes that were read together. Committed as one. */
 export interface Batch {
   envelopes: readonly Envelope[];
-  cursor: number;
   /** Sequence numbers that are missing before or between these, as the follower saw it. */
   gaps: readonly { from_seq: number; to_seq: number | null; reason: string }[];
 }
@@ -41,6 +39,9 @@ export interface RuntimeEvents {
   ended(attemptId: string, end: AttemptEnd): Promise<void>;
 }
 
+/** What became of an attempt while there was no server. */
+export type Adoption = 'running' | 'finished' | 'lost' | 'not_started';
+
 export interface Runtime {
   readonly name: 'local' | 'kubernetes';
   /** What keeps attempts apart, in words people are shown. */
@@ -49,14 +50,14 @@ export interface Runtime {
   start(spec: AttemptSpec): Promise<void>;
   /**
    * After a server's death: finds out what became of an attempt, and follows it on (running) or to the end of its journal
-   * (finished meanwhile, lost). Resolves with the finding; the rest comes through the events.
+   * (finished meanwhile, lost). `found` is told first; the rest comes through the events, after it.
    */
-  adopt(ref: AttemptRef): Promise<'running' | 'finished' | 'lost' | 'not_started'>;
+  adopt(ref: AttemptRef, found: (became: Adoption) => Promise<void>): Promise<Adoption>;
   /** Asks for the end: ACP cancel, then SIGTERM, then SIGKILL of the whole group, each after its grace. Idempotent; the end comes as an event. */
   stop(attemptId: string, reason: EndReason): Promise<void>;
   /** Where the result's patch of a finished attempt lies; the caller checks its hash. */
   patchFile(attemptId: string): string;
-  /** Takes the result of a lost attempt in its recorder's place, where its work tree still is; null where it is not. */
+  /** Takes the result of a lost attempt in its recorder's place; null where there is no work tree. Rejects where it cannot be taken. */
   rescue(attemptId: string, repository: AttemptSpec['repository']): Promise<AttemptResult | null>;
   /** Removes what an ended attempt left in the runtime (workspace, journal). */
   remove(attemptId: string): Promise<void>;

@@ -222,7 +222,7 @@ test('a run, its variations and attempts hang together; numbers are not reused',
   expect(await insert('b')).toBe(2);
   await expect(insert('b')).rejects.toThrow('UNIQUE');
   await expect(
-    store.db.insertInto('choices').values({ run: 9, variation: 0, reason: null, chosen_at: '' }).execute(),
+    store.db.insertInto('choices').values({ run: 9, variation: 0, attempt: 1, reason: null, chosen_at: '' }).execute(),
   ).rejects.toThrow('FOREIGN KEY');
 });
 

@@ -26,7 +26,7 @@ async function addRun(store: Store, id: string, events: number): Promise<number>
             ended_at: null,
             stop_reason: null,
             retries_left: 0,
-            result: null,
+            result_attempt: null,
           }),
         );
         const attempt = tx.run(
@@ -42,15 +42,17 @@ async function addRun(store: Store, id: string, events: number): Promise<number>
             token_sha256: id,
             started_at: '',
             ended_at: null,
-            cursor: 0,
             last_seq: 0,
             log_complete: null,
             gaps: '[]',
             stated_result: null,
             eof: null,
             handle: null,
+            keep: 0,
           }),
         ).lastInsertRowid;
+        const result = { attempt, tree: 't', patch_bytes: 0, files: 0, additions: 0, deletions: 0, data: '{}' };
+        tx.run(db.insertInto('results').values(result));
         tx.run(
           db.insertInto('model_calls').values({
             run,
@@ -70,7 +72,7 @@ async function addRun(store: Store, id: string, events: number): Promise<number>
             error: null,
           }),
         );
-        tx.run(db.insertInto('choices').values({ run, variation: 0, reason: null, chosen_at: '' }));
+        tx.run(db.insertInto('choices').values({ run, variation: 0, attempt, reason: null, chosen_at: '' }));
         tx.run(
           db
             .insertInto('shipments')

@@ -38,10 +38,12 @@ export const MIGRATIONS: readonly Migration[] = [
         status TEXT NOT NULL,
         created_at TEXT NOT NULL,
         ended_at TEXT,
+        deadline_at TEXT,
         cancelled_at TEXT,
         forget_at TEXT
       ) STRICT;
       CREATE INDEX runs_status ON runs (status, no);
+      CREATE INDEX runs_deadline ON runs (deadline_at) WHERE ended_at IS NULL AND deadline_at IS NOT NULL;
       CREATE INDEX runs_forget ON runs (no) WHERE forget_at IS NOT NULL;
 
       CREATE TABLE variations (
@@ -61,10 +63,10 @@ export const MIGRATIONS: readonly Migration[] = [
         ended_at TEXT,
         stop_reason TEXT,
         retries_left INTEGER NOT NULL,
-        result TEXT,
+        result_attempt INTEGER,
         PRIMARY KEY (run, idx)
       ) STRICT;
-      CREATE INDEX variations_active ON variations (status, queued_at)
+      CREATE INDEX variations_active ON variations (status, run, idx)
         WHERE status IN ('queued', 'starting', 'running', 'finishing');
 
       -- Its numbers are never reused: they tell events that were delivered twice from new ones.
@@ -81,17 +83,27 @@ export const MIGRATIONS: readonly Migration[] = [
         token_sha256 TEXT NOT NULL UNIQUE,
         started_at TEXT NOT NULL,
         ended_at TEXT,
-        cursor INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
         log_complete INTEGER,
         gaps TEXT NOT NULL,
         stated_result TEXT,
         eof TEXT,
         handle TEXT,
+        keep INTEGER NOT NULL,
         UNIQUE (run, variation, attempt),
         FOREIGN KEY (run, variation) REFERENCES variations ON DELETE CASCADE
       ) STRICT;
       CREATE INDEX attempts_active ON attempts (status) WHERE status IN ('starting', 'running', 'finishing');
+
+      CREATE TABLE results (
+        attempt INTEGER PRIMARY KEY REFERENCES attempts ON DELETE CASCADE,
+        tree TEXT NOT NULL,
+        patch_bytes INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        additions INTEGER NOT NULL,
+        deletions INTEGER NOT NULL,
+        data TEXT NOT NULL
+      ) STRICT;
 
       -- No foreign keys: they would cost a look-up for each event.
       CREATE TABLE events (
@@ -134,6 +146,7 @@ export const MIGRATIONS: readonly Migration[] = [
       CREATE TABLE choices (
         run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
         variation INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
         reason TEXT,
         chosen_at TEXT NOT NULL
       ) STRICT;

@@ -7,6 +7,7 @@ export interface Schema {
   variations: VariationsTable;
   attempts: AttemptsTable;
   events: EventsTable;
+  results: ResultsTable;
   model_calls: ModelCallsTable;
   choices: ChoicesTable;
   shipments: ShipmentsTable;
@@ -31,6 +32,8 @@ export interface RunsTable {
   status: string;
   created_at: string;
   ended_at: string | null;
+  /** When its time is up; null once it was reopened by a retry: that one is bounded by its variation's own limit. */
+  deadline_at: string | null;
   /** When somebody cancelled it; null = nobody did. */
   cancelled_at: string | null;
   /** When it was asked to be forgotten (deleted once everything stopped). */
@@ -58,8 +61,8 @@ export interface VariationsTable {
   stop_reason: EndReason | null;
   /** Automatic retries left. */
   retries_left: number;
-  /** JSON: AttemptResult of its latest attempt that has a verified one. */
-  result: string | null;
+  /** The row of the attempt whose verified result it has; null while it has none, and as soon as it is tried again. */
+  result_attempt: number | null;
 }
 
 export interface AttemptsTable {
@@ -78,8 +81,7 @@ export interface AttemptsTable {
   token_sha256: string;
   started_at: string;
   ended_at: string | null;
-  /** Where the follower continues (bytes of the journal read). Moves only in the commit that stores what was read. */
-  cursor: number;
+  /** The seq of the last event stored: where its follower goes on. Moves only in the commit that stores what was read. */
   last_seq: number;
   log_complete: number | null;
   /** JSON: Gap[]. */
@@ -90,6 +92,20 @@ export interface AttemptsTable {
   eof: string | null;
   /** JSON: whatever the runtime needs to find it again (pid and start time, or the Job's name). */
   handle: string | null;
+  /** 1: what it left in the runtime is not to be removed, because its work could not be saved otherwise. */
+  keep: 0 | 1;
+}
+
+/** The verified result of an attempt. Its patch lies in the data directory under the attempt's id. */
+export interface ResultsTable {
+  attempt: number;
+  tree: string;
+  patch_bytes: number;
+  files: number;
+  additions: number;
+  deletions: number;
+  /** JSON: AttemptResult. Up to megabytes: read only where its parts are needed. */
+  data: string;
 }
 
 export interface EventsTable {
@@ -126,6 +142,8 @@ export interface ModelCallsTable {
 export interface ChoicesTable {
   run: number;
   variation: number;
+  /** The row of the attempt that was seen when it was chosen: a retry does not change what ships. */
+  attempt: number;
   reason: string | null;
   chosen_at: string;
 }
@@ -134,7 +152,7 @@ export interface ShipmentsTable {
   no: Generated<number>;
   run: number;
   variation: number;
-  kind: 'patch' | 'branch' | 'apply';
+  kind: 'branch' | 'apply';
   target: string;
   commit_id: string | null;
   at: string;

@@ -53,7 +53,7 @@ export async function followJournal(
       // Its last words may have been written between our last read and its end: look once more after it was seen dead.
       if (!wasAlive) {
         const rest = decoder.finish();
-        if (rest.gaps.length > 0) await options.onBatch({ ...rest, cursor: decoder.cursor });
+        if (rest.gaps.length > 0) await options.onBatch(rest);
         return { kind: 'lost', message: 'The recorder is gone without a last word; what it had written was read.' };
       }
       wasAlive = options.isAlive();

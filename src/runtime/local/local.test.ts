@@ -81,6 +81,7 @@ async function specOf(...behaviour: string[]): Promise<AttemptSpec> {
   };
 }
 
+const quietly = (): Promise<void> => Promise.resolve();
 const seqs = (told: Told) => told.batches.flatMap((batch) => batch.envelopes.map((envelope) => envelope.seq));
 const dense = (length: number) => Array.from({ length }, (_, index) => index + 1);
 const spoke = (told: Told) => told.batches.some((batch) => batch.envelopes.some((each) => each.type === 'acp'));
@@ -206,7 +207,7 @@ describe('a new server', () => {
     return {
       spec,
       told,
-      ref: { attemptId: spec.attempt_id, handle: told.handle, cursor: 0, lastSeq: seqs(told).at(-1) ?? 0 },
+      ref: { attemptId: spec.attempt_id, handle: told.handle, lastSeq: seqs(told).at(-1) ?? 0 },
     };
   }
 
@@ -214,7 +215,7 @@ describe('a new server', () => {
     const directory = tempDir();
     const { spec, told: before, ref } = await leave(directory, 'linger');
     const { runtime, told } = runtimeOn(directory);
-    expect(await runtime.adopt(ref)).toBe('running');
+    expect(await runtime.adopt(ref, quietly)).toBe('running');
     await runtime.stop(spec.attempt_id, 'cancelled');
     await until(() => told.ends.length > 0);
     expect(told.ends).toMatchObject([{ kind: 'eof', complete: true, eof: { reason: 'cancelled' } }]);
@@ -229,11 +230,11 @@ describe('a new server', () => {
     const { pid } = JSON.parse(before.handle ?? '') as { pid: number };
     await until(() => startTimeOf(pid) === null);
     const first = runtimeOn(directory);
-    expect(await first.runtime.adopt(ref)).toBe('finished');
+    expect(await first.runtime.adopt(ref, quietly)).toBe('finished');
     await until(() => first.told.ends.length > 0);
     expect(first.told.ends).toMatchObject([{ kind: 'eof', complete: true }]);
     const second = runtimeOn(directory);
-    expect(await second.runtime.adopt({ ...ref, handle: null, lastSeq: 0 })).toBe('finished');
+    expect(await second.runtime.adopt({ ...ref, handle: null, lastSeq: 0 }, quietly)).toBe('finished');
     await until(() => second.told.ends.length > 0);
     expect(seqs(second.told)).toEqual(dense(seqs(second.told).length));
   });
@@ -246,7 +247,7 @@ describe('a new server', () => {
     await until(() => startTimeOf(pid) === null);
     writeFileSync(join(directory, spec.attempt_id, 'workspace', 'work.txt'), 'half an hour of it\n');
     const { runtime, told } = runtimeOn(directory);
-    expect(await runtime.adopt(ref)).toBe('lost');
+    expect(await runtime.adopt(ref, quietly)).toBe('lost');
     await until(() => told.ends.length > 0);
     expect(told.ends).toMatchObject([{ kind: 'lost' }]);
     expect(findStragglers(spec.attempt_id)).toEqual([]);
@@ -254,16 +255,17 @@ describe('a new server', () => {
     expect(result?.files.map((file) => file.path)).toEqual(['half.txt', 'work.txt']);
     expect(readFileSync(runtime.patchFile(spec.attempt_id), 'utf8')).toContain('+half an hour of it');
     expect(await runtime.rescue(newAttemptId(), spec.repository)).toBeNull();
+    await expect(runtime.rescue(spec.attempt_id, { ...spec.repository, source: '/nowhere' })).rejects.toThrow(/./);
   });
 
   it('rules that an attempt never began, and its recorder, late, agrees', async () => {
     const directory = tempDir();
     const spec = await specOf('echo');
     const { runtime, told } = runtimeOn(directory);
-    const ref = { attemptId: spec.attempt_id, handle: null, cursor: 0, lastSeq: 0 };
-    expect(await runtime.adopt(ref)).toBe('not_started');
+    const ref = { attemptId: spec.attempt_id, handle: null, lastSeq: 0 };
+    expect(await runtime.adopt(ref, quietly)).toBe('not_started');
     mkdirSync(join(directory, spec.attempt_id));
-    expect(await runtime.adopt(ref)).toBe('not_started');
+    expect(await runtime.adopt(ref, quietly)).toBe('not_started');
     expect(told.ends).toMatchObject([
       { kind: 'not_started', reason: 'lost' },
       { kind: 'not_started', reason: 'lost' },

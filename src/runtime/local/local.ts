@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { attemptPaths } from '../../agent/claim.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
-import type { AttemptResult, AttemptSpec } from '../../contract/attempt.ts';
+import type { AttemptSpec } from '../../contract/attempt.ts';
+import { AppError } from '../../errors.ts';
+import { MAX_LINE_BYTES } from '../../contract/envelope.ts';
 import type { EndReason } from '../../contract/run.ts';
 import type { Git } from '../../git/command.ts';
 import { takeSnapshot } from '../../git/snapshot.ts';
-import type { AttemptRef, Runtime, RuntimeEvents } from '../runtime.ts';
+import type { AttemptEnd, Runtime, RuntimeEvents } from '../runtime.ts';
 import { followJournal } from './follower.ts';
 import type { Launcher, Process } from './launcher.ts';
 
@@ -33,40 +36,47 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
   const directoryOf = (attemptId: string) => join(options.directory, attemptId);
   const isAlive = (process: Process) => startTimeOf(process.pid) === process.startTime;
 
-  function follow(attemptId: string, process: Process | null, lastSeq: number): void {
-    if (process !== null) processes.set(attemptId, process);
-    const followed = followJournal({
-      attemptId,
-      journal: attemptPaths(directoryOf(attemptId)).journal,
-      lastSeq,
-      isAlive: () => process !== null && isAlive(process),
-      onBatch: (batch) => events.batch(attemptId, batch),
-      onTransport: (message) => events.transport(attemptId, message),
-      signal: stopping.signal,
-    })
+  function follow(attemptId: string, process: Process, lastSeq: number): void {
+    processes.set(attemptId, process);
+    const followed = toTheEnd(attemptId, process, lastSeq)
       .then(async (end) => {
-        if (end === null) return;
-        if (end.kind === 'lost') await killStragglers(attemptId);
         processes.delete(attemptId);
-        await events.ended(attemptId, end);
+        if (end !== null) await events.ended(attemptId, end);
       })
-      .catch(async (error: unknown) => {
-        if (stopping.signal.aborted) return;
-        const message = error instanceof Error ? error.message : String(error);
-        events.transport(attemptId, `following the journal failed: ${message}`);
-        if (process !== null && isAlive(process)) signalGroup(process.pid, 'SIGTERM');
-        await killStragglers(attemptId);
-        processes.delete(attemptId);
-        await events.ended(attemptId, { kind: 'lost', message: `Its journal could not be followed: ${message}` });
+      .catch((error: unknown) => {
+        if (!stopping.signal.aborted)
+          events.transport(attemptId, `its end could not be written down: ${wordsOf(error)}`);
       })
-      .catch((error: unknown) =>
-        events.transport(
-          attemptId,
-          `its end could not be written down: ${error instanceof Error ? error.message : String(error)}`,
-        ),
-      )
       .finally(() => following.delete(attemptId));
     following.set(attemptId, followed);
+  }
+
+  /** How the attempt ended; null where we stopped following first. Never rejects. */
+  async function toTheEnd(attemptId: string, process: Process, lastSeq: number): Promise<AttemptEnd | null> {
+    let end: AttemptEnd | null;
+    try {
+      end = await followJournal({
+        attemptId,
+        journal: attemptPaths(directoryOf(attemptId)).journal,
+        lastSeq,
+        isAlive: () => isAlive(process),
+        onBatch: (batch) => events.batch(attemptId, batch),
+        onTransport: (message) => events.transport(attemptId, message),
+        signal: stopping.signal,
+      });
+    } catch (error) {
+      // The house closes, in whatever order: attempts run on, and the next server finds them.
+      if (stopping.signal.aborted || (error instanceof AppError && error.code === 'shutting_down')) return null;
+      const message = `Its journal could not be followed: ${wordsOf(error)}`;
+      events.transport(attemptId, message);
+      end = { kind: 'lost', message };
+    }
+    if (end?.kind === 'lost') {
+      // Dead before its work is looked at: two at once would take two different results.
+      signalGroup(process.pid, 'SIGKILL');
+      await killStragglers(attemptId);
+    }
+    return end;
   }
 
   return {
@@ -90,35 +100,40 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       follow(spec.attempt_id, process, 0);
     },
 
-    adopt: async (ref: AttemptRef) => {
-      const directory = directoryOf(ref.attemptId);
+    adopt: async (ref, found) => {
+      const { attemptId, lastSeq } = ref;
+      const directory = directoryOf(attemptId);
       const known = ref.handle === null ? null : (JSON.parse(ref.handle) as Process);
       const process = known ?? (await claimedBy(directory)) ?? (await forestall(directory));
       if (process === null) {
-        await events.ended(ref.attemptId, {
-          kind: 'not_started',
-          reason: 'lost',
-          message: 'The server died before the attempt was started.',
-        });
+        await found('not_started');
+        const message = 'The server died before the attempt was started.';
+        await events.ended(attemptId, { kind: 'not_started', reason: 'lost', message });
         return 'not_started';
       }
-      if (isAlive(process)) {
-        follow(ref.attemptId, process, ref.lastSeq);
-        return 'running';
-      }
-      const finished = await hasEof(attemptPaths(directory).journal);
-      follow(ref.attemptId, process, ref.lastSeq);
-      return finished ? 'finished' : 'lost';
+      const became = isAlive(process)
+        ? 'running'
+        : (await hasEof(attemptPaths(directory).journal))
+          ? 'finished'
+          : 'lost';
+      await found(became);
+      follow(attemptId, process, lastSeq);
+      return became;
     },
 
     stop: async (attemptId, reason: EndReason) => {
       const process = processes.get(attemptId);
       if (process === undefined || !isAlive(process)) return;
       const { stop } = attemptPaths(directoryOf(attemptId));
-      // A name of its own: two may ask at once.
-      const part = `${stop}.${randomUUID()}`;
-      await writeFile(part, JSON.stringify({ reason }), { mode: 0o600 });
-      await rename(part, stop);
+      try {
+        // A name of its own: two may ask at once.
+        const part = `${stop}.${randomUUID()}`;
+        await writeFile(part, JSON.stringify({ reason }), { mode: 0o600 });
+        await rename(part, stop);
+      } catch (error) {
+        // A full disk: without the reason it is a plain cancel, and stops all the same.
+        events.transport(attemptId, `the reason to stop could not be written: ${wordsOf(error)}`);
+      }
       // Before its claim it may not listen for signals yet and would die of one; it looks for `stop` once it has claimed.
       if ((await claimedBy(directoryOf(attemptId))) !== null) signal(process.pid, 'SIGTERM');
       setTimeout(() => {
@@ -129,24 +144,11 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
 
     patchFile: (attemptId) => attemptPaths(directoryOf(attemptId)).patch,
 
-    rescue: async (attemptId, repository): Promise<AttemptResult | null> => {
-      const layout = attemptPaths(directoryOf(attemptId));
-      await rm(layout.snapshot, { recursive: true, force: true });
-      try {
-        const { result } = await takeSnapshot(options.git, {
-          ...repository,
-          workTree: layout.workspace,
-          gitDir: layout.snapshot,
-          patchFile: layout.patch,
-        });
-        return result;
-      } catch (error) {
-        events.transport(
-          attemptId,
-          `the work of a lost attempt could not be saved: ${error instanceof Error ? error.message : String(error)}`,
-        );
-        return null;
-      }
+    rescue: async (attemptId, repository) => {
+      const { workspace, snapshot, patch } = attemptPaths(directoryOf(attemptId));
+      if (!existsSync(workspace)) return null;
+      const work = { ...repository, workTree: workspace, gitDir: snapshot, patchFile: patch };
+      return (await takeSnapshot(options.git, work)).result;
     },
 
     remove: async (attemptId) => {
@@ -206,8 +208,20 @@ async function forestall(directory: string): Promise<Process | null> {
 
 /** Whether a journal's last line is its `eof`: the journal is read to the end by the follower, this only tells which end. */
 async function hasEof(journal: string): Promise<boolean> {
-  const text = await readFile(journal, 'utf8').catch(() => '');
-  return /"type":"eof","data":\{.*\}\}\n$/.test(text.slice(-8192));
+  const file = await open(journal, 'r').catch(() => null);
+  if (file === null) return false;
+  try {
+    const { size } = await file.stat();
+    const tail = Buffer.alloc(Math.min(size, MAX_LINE_BYTES));
+    await file.read(tail, 0, tail.length, size - tail.length);
+    return /"type":"eof","data":\{.*\}\}\n$/.test(tail.toString('utf8'));
+  } finally {
+    await file.close();
+  }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

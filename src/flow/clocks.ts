@@ -1,0 +1,63 @@
+import { now } from '../contract/ids.ts';
+import type { EndReason } from '../contract/run.ts';
+import type { LiveAttempt, RunningContext } from './context.ts';
+
+/** A recorder ends an attempt itself at its limit; the server's own stop comes this much later (ms). */
+export const BACKSTOP_MS = 60_000;
+
+const LOOK_MS = 1000;
+
+/**
+ * Watches what a recorder cannot see: the run's own time, and its own death. Looks once a second, never twice at once.
+ *
+ * @returns the way to stop it
+ */
+export function watchClocks(
+  context: RunningContext,
+  live: ReadonlyMap<string, LiveAttempt>,
+  stop: (runNo: number, reason: EndReason, which?: (variation: number) => boolean) => Promise<void>,
+): () => void {
+  const { db } = context.store;
+  // The runs whose end was asked for: they need time to stop, and to be asked again every second does not help them.
+  const asked = new Set<number>();
+
+  async function look(): Promise<void> {
+    const time = Date.now();
+    for (const attempt of live.values()) {
+      if (time <= attempt.deadline) continue;
+      attempt.deadline = time + BACKSTOP_MS;
+      await stop(attempt.runNo, 'timeout', (variation) => variation === attempt.variation);
+    }
+    const due = await db
+      .selectFrom('runs')
+      .select('no')
+      .where('ended_at', 'is', null)
+      .where('deadline_at', '<', now())
+      .execute();
+    for (const { no } of due) {
+      if (asked.has(no)) continue;
+      await stop(no, 'run_timeout');
+      asked.add(no);
+    }
+    const still = new Set(due.map(({ no }) => no));
+    for (const no of asked) if (!still.has(no)) asked.delete(no);
+  }
+
+  let timer: NodeJS.Timeout;
+  let stopped = false;
+  const next = (): void => {
+    timer = setTimeout(() => {
+      look()
+        .catch((error: unknown) => context.telemetry.log.error({ err: error }, 'watching the clocks failed'))
+        .finally(() => {
+          if (!stopped) next();
+        });
+    }, LOOK_MS);
+    timer.unref();
+  };
+  next();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}

@@ -1,0 +1,98 @@
+import type { AttemptSpec } from '../contract/attempt.ts';
+import { newAttemptId, now } from '../contract/ids.ts';
+import type { Limits } from '../contract/run.ts';
+import { BACKSTOP_MS } from './clocks.ts';
+import type { LiveAttempt, RunningContext } from './context.ts';
+import { moveVariation } from './moves.ts';
+import { hashToken, newToken } from './tokens.ts';
+
+/**
+ * Writes down the next attempt of a queued variation, before anything of it exists.
+ *
+ * @returns what to start, and the attempt as it is known from now on; null where the variation is not queued any more.
+ */
+export async function planAttempt(
+  context: RunningContext,
+  runNo: number,
+  index: number,
+): Promise<{ attempt: LiveAttempt; spec: AttemptSpec } | null> {
+  const { db } = context.store;
+  const token = newToken();
+  const attemptId = newAttemptId();
+  const planned = await context.store.write({
+    within: (tx, emit) => {
+      const [run] = tx.all(db.selectFrom('runs').selectAll().where('no', '=', runNo));
+      const [variation] = tx.all(
+        db.selectFrom('variations').selectAll().where('run', '=', runNo).where('idx', '=', index),
+      );
+      if (run === undefined || variation?.status !== 'queued') return null;
+      const earlier = tx.all(
+        db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index),
+      );
+      moveVariation(db, tx, emit, runNo, index, (moves) => moves.variation('starting'));
+      const { lastInsertRowid: attemptNo } = tx.run(
+        db.insertInto('attempts').values({
+          id: attemptId,
+          run: runNo,
+          variation: index,
+          attempt: earlier.length,
+          status: 'starting',
+          end_reason: null,
+          message: null,
+          isolation: context.runtime.isolation,
+          token_sha256: hashToken(token),
+          started_at: now(),
+          ended_at: null,
+          last_seq: 0,
+          log_complete: null,
+          gaps: '[]',
+          stated_result: null,
+          eof: null,
+          handle: null,
+          keep: 0,
+        }),
+      );
+      return { run, variation, attempt: earlier.length, attemptNo };
+    },
+  });
+  if (planned === null) return null;
+  const { run, variation, attempt, attemptNo } = planned;
+  const limits = JSON.parse(variation.limits) as Limits;
+  const agent = context.agents.get(variation.agent);
+  return {
+    attempt: {
+      runNo,
+      runId: run.id,
+      variation: index,
+      attempt,
+      attemptId,
+      attemptNo,
+      model: variation.model,
+      tokenSha256: hashToken(token),
+      speaking: false,
+      result: null,
+      bookings: new Set(),
+      deadline: Date.now() + limits.timeout_seconds * 1000 + BACKSTOP_MS,
+    },
+    spec: {
+      v: 1,
+      run_id: run.id,
+      variation_id: index,
+      attempt,
+      attempt_id: attemptId,
+      prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
+      agent: {
+        name: variation.agent,
+        // An agent that was taken out of the configuration since: its recorder says that there is no such program.
+        command: [...(agent?.command ?? [variation.agent])],
+        env: { ...agent?.env },
+        mode: agent?.mode ?? null,
+      },
+      model: variation.model,
+      dialect: variation.dialect,
+      door: { socket: context.doorSocket, token },
+      repository: { source: context.mirrors.path(run.mirror), base: run.base },
+      limits,
+    },
+  };
+}
