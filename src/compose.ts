@@ -12,7 +12,7 @@ import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
 import { createTokenBook } from './flow/tokens.ts';
-import { bookCall } from './flow/usage.ts';
+import { bookCall, settleCall } from './flow/usage.ts';
 import { createGateway } from './gateway/create.ts';
 import type { ProviderConfig } from './gateway/gateway.ts';
 import { loadPrices } from './gateway/prices.ts';
@@ -143,13 +143,16 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       socket,
       tokens,
       gateway,
-      used: (caller, call) => {
-        const booking = bookCall(context, caller, call)
-          .catch((error: unknown) =>
-            log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be booked'),
-          )
-          .finally(() => caller.bookings.delete(booking));
-        caller.bookings.add(booking);
+      book: async (caller) => {
+        const no = await bookCall(context, caller);
+        return (call) => {
+          const settling = settleCall(context, caller, no, call)
+            .catch((error: unknown) =>
+              log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be settled'),
+            )
+            .finally(() => caller.bookings.delete(settling));
+          caller.bookings.add(settling);
+        };
       },
     });
     closers.push(() => door.close());

@@ -2,9 +2,9 @@ import { statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { doorSocket, openDoor } from '../src/attempt-api/door.ts';
+import { doorSocket, openDoor, type Knocker } from '../src/attempt-api/door.ts';
 import { createTokenBook, hashToken, newToken } from '../src/flow/tokens.ts';
-import type { Caller, Gateway } from '../src/gateway/gateway.ts';
+import type { Gateway } from '../src/gateway/gateway.ts';
 import { tempDir } from './support/temp.ts';
 
 /** The attempt door on its own: who comes in, and what they find. */
@@ -36,14 +36,19 @@ const gateway: Gateway = {
 };
 
 async function openTestDoor(dataDir = tempDir()) {
-  const tokens = createTokenBook<Caller>();
+  const tokens = createTokenBook<Knocker>();
   const used: string[] = [];
   const socket = doorSocket(dataDir);
-  const door = await openDoor({ socket, tokens, gateway, used: (caller) => used.push(caller.attemptId) });
+  const door = await openDoor({
+    socket,
+    tokens,
+    gateway,
+    book: (caller) => Promise.resolve(() => void used.push(caller.attemptId)),
+  });
   onTestFinished(() => door.close());
   const admit = (attemptId: string) => {
     const token = newToken();
-    tokens.admit(hashToken(token), { attemptId, model: 'p/m' });
+    tokens.admit(hashToken(token), { attemptId, model: 'p/m', stopped: new AbortController() });
     return token;
   };
   return { socket, close: door.close, tokens, used, admit };

@@ -43,6 +43,10 @@ describe('a server that is killed', () => {
     );
     expect(run.variations.map((each) => each.attempts.at(-1)?.log_complete)).toEqual([true, true, true]);
 
+    // Calls that were cut with a server: what they used is unknown, and no sum hides it.
+    expect(run.variations.map((each) => each.usage.input_tokens)).toContain(null);
+    expect(run.usage.cost_microdollars).toBeNull();
+
     const stored = await allEvents(server, runId);
     expect(seen).toEqual(stored.map((event) => event.id));
     expect(new Set(seen).size).toBe(seen.length);

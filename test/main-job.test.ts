@@ -27,6 +27,10 @@ models:
       - when: change nothing
         turns:
           - { text: Nothing to do. }
+      - when: say who you are
+        turns:
+          - { tools: [{ name: bash, input: { command: "echo $AIDEATOR_ATTEMPT > value.txt" } }] }
+          - { text: Done. }
       - when: take long
         turns:
           - { text: ". ", repeat: 2000, delay_ms: 50 }
@@ -36,7 +40,7 @@ models:
       - { text: Done. }
 `;
 const strategies = Object.fromEntries(
-  ['make it A', 'make it B', 'refuse the key', 'change nothing', 'take long'].map((instruction) => [
+  ['make it A', 'make it B', 'refuse the key', 'change nothing', 'say who you are', 'take long'].map((instruction) => [
     instruction.split(' ').at(-1)?.toLowerCase() ?? '',
     { instruction },
   ]),
@@ -104,6 +108,10 @@ describe('the main job on one machine', () => {
     expect(gitAs(repository, 'status', '--porcelain', '--branch')).toBe(before);
     expect(gitAs(repository, 'show', `aideator/${runId}-1:value.txt`)).toBe('B');
     expect(gitAs(repository, 'rev-parse', `aideator/${runId}-1^`)).toBe(run.base);
+    const again5 = await Promise.all(
+      Array.from({ length: 5 }, () => house.api('POST', `/api/v1/runs/${runId}/ship`, { kind: 'branch' })),
+    );
+    expect(again5.map((answer) => answer.status)).toEqual([200, 200, 200, 200, 200]);
     const same = await house.api<Shipped>('POST', `/api/v1/runs/${runId}/ship`, { kind: 'branch' });
     expect(same.body.commit).toBe(shipped.commit);
     const taken = { kind: 'branch', branch: `aideator/${runId}-1`, variation_id: 0 };
@@ -171,6 +179,53 @@ describe('the main job on one machine', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'not_retryable']);
   });
 
+  it('ships the answer that was seen when it was chosen, whatever a retry brings', async () => {
+    const house = await startTestHouse({ script, settings });
+    const repository = sourceRepository({ 'value.txt': 'none\n' });
+    const runId = await house.submit({
+      repository,
+      prompt: 'Set.',
+      variations: [{ strategy: 'are', limits: { max_steps: 1 } }],
+    });
+    const first = await house.over(runId);
+    expect(first.variations[0]).toMatchObject({ status: 'failed', end_reason: 'max_turns', files_changed: 1 });
+    await house.api('POST', `/api/v1/runs/${runId}/select`, { winning_variation_id: 0 });
+    const retried = await house.api<Run>('POST', `/api/v1/runs/${runId}/variations/0/retry`);
+    expect(retried.body.variations[0]).toMatchObject({ files_changed: null, patch_url: null });
+    const second = await house.over(runId);
+    const attempts = second.variations[0]?.attempts.map((attempt) => attempt.attempt_id) ?? [];
+    expect(new Set(attempts).size).toBe(2);
+    await house.api('POST', `/api/v1/runs/${runId}/ship`, { kind: 'branch', branch: 'chosen' });
+    await house.api('POST', `/api/v1/runs/${runId}/ship`, { kind: 'branch', branch: 'latest', variation_id: 0 });
+    expect(['chosen', 'latest'].map((branch) => gitAs(repository, 'show', `${branch}:value.txt`))).toEqual(attempts);
+  });
+
+  it('two houses after each other: what was to be kept is kept, and a run’s clock is its own', async () => {
+    const first = await startTestHouse({ script, settings: { ...settings, keep_workspaces: true } });
+    const repository = sourceRepository();
+    const runId = await first.submit({ repository, prompt: 'make it A', variations: 1 });
+    const run = await first.over(runId);
+    const timed = await first.submit({
+      repository,
+      prompt: 'take long',
+      variations: 2,
+      max_parallel: 1,
+      limits: { run_timeout_seconds: 2 },
+    });
+    const late = await first.over(timed);
+    expect(late.variations.map((each) => [each.status, each.end_reason])).toEqual([
+      ['failed', 'run_timeout'],
+      ['failed', 'run_timeout'],
+    ]);
+    expect(late.status).toBe('failed');
+    await first.close();
+    const second = await startTestHouse({ home: first.home, script, settings: { ...settings, keep_workspaces: true } });
+    const kept = readdirSync(join(second.dataDir, 'attempts'));
+    expect(kept).toContain(run.variations[0]?.attempts[0]?.attempt_id);
+    expect((await second.api('DELETE', `/api/v1/runs/${runId}`)).status).toBe(204);
+    expect(readdirSync(join(second.dataDir, 'attempts'))).not.toContain(run.variations[0]?.attempts[0]?.attempt_id);
+  });
+
   it('forgets a run: rows, events, patches, files', async () => {
     const house = await startTestHouse({ script, settings });
     const repository = sourceRepository();
@@ -204,5 +259,9 @@ describe('the main job on one machine', () => {
     const runId = await house.submit({ repository: sourceRepository(), prompt: 'make it A', variations: 20 });
     const run = await house.over(runId, 120_000);
     expect(run.counts).toMatchObject({ total: 20, succeeded: 20 });
+    const lastStart = Math.max(...run.variations.map((each) => Date.parse(each.started_at ?? '')));
+    const firstEnd = Math.min(...run.variations.map((each) => Date.parse(each.ended_at ?? '')));
+    // All at once, not one after the other.
+    expect(lastStart).toBeLessThan(firstEnd);
   }, 150_000);
 });

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { attemptSpec, type AttemptSpec } from '../contract/attempt.ts';
@@ -9,7 +9,7 @@ import { startTimeOf } from './process-identity.ts';
 /** What lies where in an attempt's directory. */
 export function attemptPaths(directory: string) {
   return {
-    /** The AttemptSpec; holds the attempt's token. */
+    /** The AttemptSpec; holds the attempt's token, and is removed when it was read. */
     spec: join(directory, 'spec.json'),
     /** Made by whoever takes the attempt, and only by the first. */
     claim: join(directory, 'claim.json'),
@@ -39,7 +39,10 @@ export async function takeAttempt(directory: string): Promise<AttemptSpec | null
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null;
     throw error;
   }
-  return attemptSpec.parse(JSON.parse(await readFile(paths.spec, 'utf8')));
+  const spec = attemptSpec.parse(JSON.parse(await readFile(paths.spec, 'utf8')));
+  // It holds the token, and the agent will work beside it.
+  await rm(paths.spec);
+  return spec;
 }
 
 /** Why the attempt is to stop, as whoever wants it wrote down; null where nobody does, `cancelled` where they said no reason. */

@@ -18,20 +18,25 @@ export interface AttemptDoor {
   close(): Promise<void>;
 }
 
-export interface DoorDeps<Holder extends Caller> {
+/** Who comes through: a caller of the gateway whose requests are cut when it is stopped. */
+export interface Knocker extends Caller {
+  stopped: AbortController;
+}
+
+export interface DoorDeps<Holder extends Knocker> {
   /** See {@link doorSocket}. */
   socket: string;
   tokens: TokenBook<Holder>;
   gateway: Gateway;
-  /** What an attempt used, once a model call is over. */
-  used(caller: Holder, call: ModelCall): void;
+  /** Books a model call before it is made; what comes back settles it. Where it cannot be booked, it is not made. */
+  book(caller: Holder): Promise<(call: ModelCall) => void>;
 }
 
 /**
  * Opens the door. To be called when the tokens of all attempts that outlived the last server are admitted: their recorders
  * knock at once, wait while nobody opens, and take a refusal for final.
  */
-export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): Promise<AttemptDoor> {
+export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): Promise<AttemptDoor> {
   const { socket } = deps;
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
   rmSync(socket, { force: true });
@@ -60,7 +65,7 @@ export async function openDoor<Holder extends Caller>(deps: DoorDeps<Holder>): P
   };
 }
 
-async function handle<Holder extends Caller>(
+async function handle<Holder extends Knocker>(
   request: IncomingMessage,
   response: ServerResponse,
   deps: DoorDeps<Holder>,
@@ -70,11 +75,15 @@ async function handle<Holder extends Caller>(
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');
     return;
   }
+  const cut = () => response.destroy();
+  caller.stopped.signal.addEventListener('abort', cut);
+  response.once('close', () => caller.stopped.signal.removeEventListener('abort', cut));
   const url = request.url ?? '/';
   if (url.startsWith('/models/')) {
     request.url = url.slice('/models'.length);
     delete request.headers.authorization;
-    await deps.gateway.handle(request, response, caller, (call) => deps.used(caller, call));
+    const settle = await deps.book(caller);
+    await deps.gateway.handle(request, response, caller, settle);
     return;
   }
   refuse(response, 404, 'not_found', `The attempt door has no ${url.split('?')[0]}.`);

@@ -20,6 +20,7 @@ describe('a run’s status', () => {
     [['succeeded', 'failed'], false, 'completed'],
     [['failed', 'failed'], false, 'failed'],
     [['failed', 'cancelled'], false, 'failed'],
+    [['cancelled', 'cancelled'], false, 'cancelled'],
     [['succeeded', 'cancelled'], false, 'completed'],
     [['succeeded', 'cancelled'], true, 'cancelled'],
     [['cancelled', 'finishing'], true, 'running'],

@@ -59,9 +59,9 @@ export const endReason = z.enum(END_REASONS);
 
 const variationMoves: Record<VariationStatus, readonly VariationStatus[]> = {
   queued: ['starting', 'failed', 'cancelled'],
-  starting: ['running', 'finishing', 'failed', 'cancelled', 'queued'],
+  starting: ['running', 'finishing', 'failed', 'cancelled'],
   running: ['finishing', 'failed', 'cancelled'],
-  finishing: ['succeeded', 'failed', 'cancelled', 'queued'],
+  finishing: ['succeeded', 'failed', 'cancelled'],
   succeeded: [],
   failed: ['queued'],
   cancelled: ['queued'],
@@ -90,14 +90,16 @@ export function isTerminal(status: VariationStatus | RunStatus | AttemptStatus):
 
 /**
  * A run's status is derived from its variations, never set: `completed` if at least one succeeded, `failed` only if none
- * did, `cancelled` if it was cancelled before any succeeded... and it is over only when all of them are.
+ * did, `cancelled` if it was cancelled; it is over only when all of them are.
+ *
+ * A run whose every variation was cancelled was cancelled, too.
  *
  * @param cancelRequested whether the run as a whole was cancelled. A run that was cancelled is `cancelled`, even where a
  *   variation had succeeded before (what succeeded stays and can be chosen).
  */
 export function deriveRunStatus(variations: readonly VariationStatus[], cancelRequested: boolean): RunStatus {
   if (!variations.every(isTerminal)) return variations.every((status) => status === 'queued') ? 'queued' : 'running';
-  if (cancelRequested) return 'cancelled';
+  if (cancelRequested || variations.every((status) => status === 'cancelled')) return 'cancelled';
   return variations.includes('succeeded') ? 'completed' : 'failed';
 }
 

@@ -21,12 +21,23 @@ export function watchClocks(
   // The runs whose end was asked for: they need time to stop, and to be asked again every second does not help them.
   const asked = new Set<number>();
 
+  /** One that cannot be stopped holds up none of the others. */
+  async function tryStop(runNo: number, reason: EndReason, which?: (variation: number) => boolean): Promise<boolean> {
+    try {
+      await stop(runNo, reason, which);
+      return true;
+    } catch (error) {
+      context.telemetry.log.error({ err: error, run: runNo, reason }, 'stopping failed; it is tried again');
+      return false;
+    }
+  }
+
   async function look(): Promise<void> {
     const time = Date.now();
     for (const attempt of live.values()) {
       if (time <= attempt.deadline) continue;
       attempt.deadline = time + BACKSTOP_MS;
-      await stop(attempt.runNo, 'timeout', (variation) => variation === attempt.variation);
+      await tryStop(attempt.runNo, 'timeout', (variation) => variation === attempt.variation);
     }
     const due = await db
       .selectFrom('runs')
@@ -36,8 +47,7 @@ export function watchClocks(
       .execute();
     for (const { no } of due) {
       if (asked.has(no)) continue;
-      await stop(no, 'run_timeout');
-      asked.add(no);
+      if (await tryStop(no, 'run_timeout')) asked.add(no);
     }
     const still = new Set(due.map(({ no }) => no));
     for (const no of asked) if (!still.has(no)) asked.delete(no);

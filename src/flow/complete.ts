@@ -12,6 +12,9 @@ import { moveVariation } from './moves.ts';
 /** How long a model call that was cut may take to be booked (ms). */
 const BOOKED_WITHIN_MS = 2000;
 
+/** How often a result that could not be looked at is tried, with growing waits. */
+const RESULT_TRIES = 6;
+
 /** All that is known of an attempt's end. */
 interface Outcome {
   ending: Ending;
@@ -28,25 +31,32 @@ interface Outcome {
  * Writes down an attempt's end, once: its result is taken in and verified, `agent_complete` has the seq of the recorder's last
  * line, and the variation moves in the same transaction (or goes back to the queue for its next attempt).
  *
+ * @param tries how often this was begun: what stands in the way of a result may pass, up to a point
  * @returns whether what the attempt left in the runtime is to be kept: its work could not be saved otherwise
  */
 export async function completeAttempt(
   context: RunningContext,
   attempt: LiveAttempt,
   end: AttemptEnd,
+  tries = 1,
 ): Promise<{ keep: boolean }> {
   // What it used stands in the log before its end.
   await Promise.race([
     Promise.allSettled(attempt.bookings),
     new Promise((resolve) => setTimeout(resolve, BOOKED_WITHIN_MS).unref()),
   ]);
-  const outcome = await judge(context, attempt, end);
+  const outcome = await judge(context, attempt, end, tries < RESULT_TRIES);
   if (outcome === null) return { keep: false };
   await context.store.write({ within: (tx, emit) => writeEnd(context, attempt, end, outcome, tx, emit) });
   return { keep: outcome.keep };
 }
 
-async function judge(context: RunningContext, attempt: LiveAttempt, end: AttemptEnd): Promise<Outcome | null> {
+async function judge(
+  context: RunningContext,
+  attempt: LiveAttempt,
+  end: AttemptEnd,
+  isPatient: boolean,
+): Promise<Outcome | null> {
   const row = await context.store.db
     .selectFrom('attempts')
     .innerJoin('variations', (join) =>
@@ -90,8 +100,9 @@ async function judge(context: RunningContext, attempt: LiveAttempt, end: Attempt
       outcome.result = await takeIn(context, row, attempt.attemptId, stated);
     } catch (error) {
       const refusal = toAppError(error);
-      // It is not the result's fault: this is tried again.
-      if (refusal.code === 'disk_full') throw refusal;
+      // It may not be the result's fault: then this is tried again. What is refused at last stays where it is.
+      if (refusal.code === 'disk_full' || (refusal.code !== 'patch_invalid' && isPatient)) throw refusal;
+      outcome.keep = true;
       context.telemetry.log.error({ attempt: attempt.attemptId, err: error }, 'the result was refused');
       if (outcome.ending.status === 'succeeded')
         outcome.ending = { status: 'failed', reason: 'result_failed', message: refusal.message };
@@ -200,6 +211,15 @@ function writeEnd(
       retried,
     }),
   });
+  const [newest] = tx.all(
+    db
+      .selectFrom('attempts')
+      .select(({ fn }) => fn.max<number>('no').as('no'))
+      .where('run', '=', runNo)
+      .where('variation', '=', index),
+  );
+  // A later attempt speaks for the variation: this one's end is in the log, and changes nothing.
+  if (newest?.no !== attemptNo) return;
   moveVariation(db, tx, emit, runNo, index, (moves) => {
     moves.variation(ending.status, { reason: ending.reason, message: ending.message });
     if (!retried) return;

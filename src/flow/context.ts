@@ -48,6 +48,8 @@ export interface LiveAttempt extends AttemptCaller {
   speaking: boolean;
   /** The payload of its `result` envelope, once it came. */
   result: string | null;
+  /** Aborted when it is to stop or has ended: its model calls under way are cut. */
+  stopped: AbortController;
   /** Model calls that are being booked on it. */
   bookings: Set<Promise<void>>;
   /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Shipped } from '../contract/api.ts';
 import { isTerminal, defaultLimits, type RunStatus } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import { diffTrees, treeOf } from '../git/diff.ts';
@@ -11,7 +12,7 @@ import type { Flow } from './flow.ts';
 import { cancelRun, forgetRun } from './forget.ts';
 import { listRuns } from './list.ts';
 import { moveVariation } from './moves.ts';
-import { findRun, findVariation, findVariations, readResults, readRun } from './rows.ts';
+import { findRun, runNotFound, findVariation, findVariations, readResults, readRun } from './rows.ts';
 import type { Conductor } from './run.ts';
 import { shippable, shipVariation } from './ship.ts';
 import { strategiesOf } from './strategies.ts';
@@ -22,6 +23,8 @@ import { runView, statusView, variationView } from './views.ts';
 export function createFlow(context: RunningContext, conductor: Conductor): Flow {
   const { store, config } = context;
   const { db } = store;
+
+  const shipping = new Map<string, Promise<Shipped>>();
 
   const view = async (runId: string) => runView(await readRun(store, await findRun(store, runId)));
 
@@ -58,13 +61,15 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
         limit: query.limit,
         ...(query.variation === undefined ? {} : { variation: query.variation }),
       });
+      const last = rows.at(-1)?.id;
       return {
         events: rows.map((row) => ({
           id: row.id,
           type: row.type,
           data: JSON.parse(row.data) as Record<string, unknown>,
         })),
-        next_after: rows.length < query.limit ? null : (rows.at(-1)?.id ?? null),
+        // A page may be short because its events are large: it is the last where nothing stands behind it.
+        next_after: last === undefined || last >= (store.range(run.no)?.last ?? 0) ? null : last,
       };
     },
     compare: async (runId) => {
@@ -92,7 +97,16 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       await chooseVariation(context, conductor, runId, request);
       return view(runId);
     },
-    ship: (runId, request) => shipVariation(context, runId, request),
+    ship: (runId, request) => {
+      // One after the other: the second of two that are the same finds the first's commit, and is no conflict.
+      const shipped = (shipping.get(runId) ?? Promise.resolve())
+        .catch(() => undefined)
+        .then(() => shipVariation(context, runId, request));
+      shipping.set(runId, shipped);
+      return shipped.finally(() => {
+        if (shipping.get(runId) === shipped) shipping.delete(runId);
+      });
+    },
     cancel: async (runId, index) => {
       const run = await findRun(store, runId);
       if (index === undefined) {
@@ -108,6 +122,8 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       const variation = await findVariation(store, run, index);
       await store.write({
         within: (tx, emit) => {
+          const [still] = tx.all(db.selectFrom('runs').select('forget_at').where('no', '=', run.no));
+          if (still === undefined || still.forget_at !== null) throw runNotFound(runId);
           // A new life: the run's own clock is over, the attempt's own limit bounds it.
           tx.run(db.updateTable('runs').set({ cancelled_at: null, deadline_at: null }).where('no', '=', run.no));
           tx.run(
@@ -142,7 +158,7 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       providers: Object.entries(context.providers).map(([name, provider]) => ({
         name,
         kind: provider.kind,
-        base_url: provider.baseUrl,
+        base_url: withoutPassword(provider.baseUrl),
         key:
           provider.key !== null
             ? ('present' as const)
@@ -174,6 +190,10 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       };
     },
   };
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/^([a-z]+:\/\/)[^/@]*@/i, '$1');
 }
 
 function defaultModelOrNull(context: RunningContext): string | null {

@@ -71,7 +71,7 @@ export function patchPath(context: Pick<Context, 'config'>, attemptId: string): 
 
 /**
  * Takes in what an attempt says it left: the patch is copied, its hash compared, and proved to turn the base into exactly the tree
- * that was recorded. Errors: patch_invalid; disk_full, which says nothing about the result.
+ * that was recorded. Errors: patch_invalid; any other says nothing about the result.
  *
  * @param stated the payload of the recorder's `result` envelope.
  */
@@ -120,7 +120,7 @@ export async function takeIn(
         cause: error,
       });
     }
-    throw known.code === 'patch_invalid' ? known : new AppError('patch_invalid', known.message, { cause: error });
+    throw known;
   }
   return result;
 }

@@ -1,23 +1,31 @@
 import { rm } from 'node:fs/promises';
 import { now } from '../contract/ids.ts';
+import type { Tx } from '../store/store.ts';
 import type { Context, RunningContext } from './context.ts';
 import { patchPath } from './finish.ts';
 import { findRun } from './rows.ts';
 import type { Conductor } from './run.ts';
 
-/** Cancels all of a run that is not over; nothing where it is over. */
-export function cancelRun(context: Context, conductor: Conductor, run: { no: number }): Promise<void> {
+/** Cancels all of a run that is not over; nothing where it is over. `also` is stored in the same transaction. */
+export function cancelRun(
+  context: Context,
+  conductor: Conductor,
+  run: { no: number },
+  also: (tx: Tx) => void = () => undefined,
+): Promise<void> {
   const { db } = context.store;
   return conductor.stop(run.no, 'cancelled', {
-    also: (tx) =>
-      void tx.run(
+    also: (tx) => {
+      also(tx);
+      tx.run(
         db
           .updateTable('runs')
           .set({ cancelled_at: now() })
           .where('no', '=', run.no)
           .where('cancelled_at', 'is', null)
           .where('ended_at', 'is', null),
-      ),
+      );
+    },
   });
 }
 
@@ -28,11 +36,9 @@ export function cancelRun(context: Context, conductor: Conductor, run: { no: num
 export async function forgetRun(context: RunningContext, conductor: Conductor, runId: string): Promise<boolean> {
   const run = await findRun(context.store, runId);
   const { db } = context.store;
-  // Noted first: should the server die behind it, the next one finds what is left to do.
-  await context.store.write({
-    within: (tx) => void tx.run(db.updateTable('runs').set({ forget_at: now() }).where('no', '=', run.no)),
+  await cancelRun(context, conductor, run, (tx) => {
+    tx.run(db.updateTable('runs').set({ forget_at: now() }).where('no', '=', run.no));
   });
-  await cancelRun(context, conductor, run);
   await sweepForgotten(context);
   return (await db.selectFrom('runs').select('no').where('no', '=', run.no).executeTakeFirst()) === undefined;
 }

@@ -19,11 +19,11 @@ export interface PersistOptions {
  * Does what must be stored, again and again while the disk is full or the database is held: the journal keeps what waits, and an
  * attempt must not die of its server's disk. Rejects with the last error where it is no such state and the tries are used up.
  */
-export async function persist<T>(options: PersistOptions, work: () => Promise<T>): Promise<T> {
+export async function persist<T>(options: PersistOptions, work: (made: number) => Promise<T>): Promise<T> {
   const firstMs = options.firstMs ?? 250;
   for (let made = 1; ; made += 1) {
     try {
-      return await work();
+      return await work(made);
     } catch (error) {
       const passes = error instanceof AppError && PASSING.has(error.code);
       if (!passes && made >= options.tries) throw error;

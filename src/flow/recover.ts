@@ -57,6 +57,7 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
         tokenSha256: row.token_sha256,
         speaking: row.status !== 'starting',
         result: row.stated_result,
+        stopped: new AbortController(),
         bookings: new Set(),
         deadline: Date.parse(row.started_at) + timeout * 1000 + BACKSTOP_MS,
       },

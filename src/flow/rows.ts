@@ -4,6 +4,7 @@ import type { AttemptResult } from '../contract/attempt.ts';
 import { AppError } from '../errors.ts';
 import type { RunsTable, VariationsTable } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
+import { UNDER_WAY } from './usage.ts';
 import { choiceView, type RunRows } from './views.ts';
 
 /** Reading of runs from the store. */
@@ -16,11 +17,14 @@ export async function findRun(store: Store, runId: string): Promise<Selectable<R
     .where('id', '=', runId)
     .where('forget_at', 'is', null)
     .executeTakeFirst();
-  if (run === undefined)
-    throw new AppError('run_not_found', `There is no run ${JSON.stringify(runId)}.`, {
-      hint: '`aideator list` shows the runs there are.',
-    });
+  if (run === undefined) throw runNotFound(runId);
   return run;
+}
+
+export function runNotFound(runId: string): AppError {
+  return new AppError('run_not_found', `There is no run ${JSON.stringify(runId)}.`, {
+    hint: '`aideator list` shows the runs there are.',
+  });
 }
 
 /** Errors: variation_not_found. */
@@ -69,19 +73,22 @@ export async function findChoices(store: Store, runs: readonly number[]): Promis
 /** What each variation of a run used, over all its attempts. */
 export async function usageOf(store: Store, runNo: number): Promise<Map<number, Usage>> {
   // SUM leaves NULLs out; a total with an unknown part is unknown, so they are counted beside it. A call that the provider
-  // refused used nothing and is not an unknown part.
+  // refused used nothing and is not an unknown part; one that is under way is left out, unless its attempt is over: then its
+  // server died in the middle of it, and what it used is unknown.
   const total = (
     column: 'input_tokens' | 'output_tokens' | 'cache_read_tokens' | 'cache_write_tokens' | 'cost_microdollars',
   ) =>
     sql<
       number | null
-    >`iif(count(${sql.ref(column)}) = count(*) filter (where status < 400 or ${sql.ref(column)} is not null), sum(${sql.ref(column)}), null)`.as(
+    >`iif(count(${sql.ref(column)}) = count(*) filter (where model_calls.status < 400 or ${sql.ref(column)} is not null), sum(${sql.ref(column)}), null)`.as(
       column,
     );
   const rows = await store.db
     .selectFrom('model_calls')
+    .innerJoin('attempts', 'attempts.no', 'model_calls.attempt')
+    .where(({ or, eb }) => or([eb('model_calls.status', '!=', UNDER_WAY), eb('attempts.ended_at', 'is not', null)]))
     .select((e) => [
-      'variation',
+      'model_calls.variation',
       e.fn.countAll<number>().as('calls'),
       total('input_tokens'),
       total('output_tokens'),
@@ -89,8 +96,8 @@ export async function usageOf(store: Store, runNo: number): Promise<Map<number, 
       total('cache_write_tokens'),
       total('cost_microdollars'),
     ])
-    .where('run', '=', runNo)
-    .groupBy('variation')
+    .where('model_calls.run', '=', runNo)
+    .groupBy('model_calls.variation')
     .execute();
   return new Map(rows.map(({ variation, ...usage }) => [variation, usage]));
 }

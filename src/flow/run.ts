@@ -136,7 +136,12 @@ export function createConductor(context: RunningContext): Conductor {
   }
 
   /** Stores what a runtime tells, for as long as it takes. */
-  function keepTrying<T>(attemptId: string, what: string, tries: number, storing: () => Promise<T>): Promise<T> {
+  function keepTrying<T>(
+    attemptId: string,
+    what: string,
+    tries: number,
+    storing: (made: number) => Promise<T>,
+  ): Promise<T> {
     return persist(
       {
         signal: closing.signal,
@@ -168,8 +173,9 @@ export function createConductor(context: RunningContext): Conductor {
       if (attempt === undefined) return;
       // No more model calls, whatever of it still lives.
       context.tokens.revoke(attempt.tokenSha256);
-      const { keep } = await keepTrying(attemptId, 'the attempt’s end', Infinity, () =>
-        completeAttempt(context, attempt, end),
+      attempt.stopped.abort();
+      const { keep } = await keepTrying(attemptId, 'the attempt’s end', Infinity, (made) =>
+        completeAttempt(context, attempt, end, made),
       );
       live.delete(attemptId);
       metrics.activeAttempts(live.size);
@@ -185,12 +191,15 @@ export function createConductor(context: RunningContext): Conductor {
   };
 
   async function stop(runNo: number, reason: EndReason, { which = () => true, also }: StopOptions = {}): Promise<void> {
-    const tell = () =>
-      Promise.all(
-        [...live.values()]
-          .filter((attempt) => attempt.runNo === runNo && which(attempt.variation))
-          .map((attempt) => runtime.stop(attempt.attemptId, reason)),
-      );
+    const tell = async () => {
+      const told = [...live.values()].filter((attempt) => attempt.runNo === runNo && which(attempt.variation));
+      for (const attempt of told) {
+        // Stop means stop, the spending first: no more model calls, and those under way are cut.
+        context.tokens.revoke(attempt.tokenSha256);
+        attempt.stopped.abort();
+      }
+      await Promise.all(told.map((attempt) => runtime.stop(attempt.attemptId, reason)));
+    };
     let refusal: unknown;
     try {
       await store.write({

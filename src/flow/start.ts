@@ -71,6 +71,7 @@ export async function planAttempt(
       tokenSha256: hashToken(token),
       speaking: false,
       result: null,
+      stopped: new AbortController(),
       bookings: new Set(),
       deadline: Date.now() + limits.timeout_seconds * 1000 + BACKSTOP_MS,
     },

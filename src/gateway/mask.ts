@@ -15,9 +15,17 @@ export function createMask(secrets: ReadonlyArray<string | null>): Mask {
   const words = [...new Set(secrets.flatMap(spellings))];
   const inStream = words.map((word) => Buffer.from(word)).filter((word) => word.length >= SHORTEST_IN_STREAM);
   return {
-    text: (text) => words.reduce((masked, word) => masked.replaceAll(word, '***'), text),
+    text: (text) => words.reduce((masked, word) => masked.replaceAll(word, '***'), plain(text)),
     stream: () => streamMask(inStream),
   };
+}
+
+/** Without the escapes that JSON allows and does not need: some serialisers write `+` as `\u002B`. */
+function plain(text: string): string {
+  return text.replaceAll(/\\u00([2-7][0-9a-f])/gi, (escape, code: string) => {
+    const character = String.fromCharCode(Number.parseInt(code, 16));
+    return /["\\\u007f]/.test(character) ? escape : character;
+  });
 }
 
 function spellings(secret: string | null): string[] {

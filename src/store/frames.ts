@@ -18,6 +18,9 @@ interface Selection {
  * Reads the log. A page of frames is put together inside SQLite, without any work per row here: 100 000 events in pages of 500
  * take about 70 ms, parsing and writing each of them takes five times that.
  */
+/** Rows are taken apart one by one: more of them than this at once would hold up everybody. The first is given in any case. */
+const MOST_ROW_BYTES = 2 * 1024 * 1024;
+
 export class Frames {
   readonly #path: string;
   readonly #page: StatementSync;
@@ -75,9 +78,19 @@ export class Frames {
       const { after, limit, variation } = options;
       const from = run * RUN_STRIDE + Math.max(after, 0);
       const to = (run + 1) * RUN_STRIDE;
-      const rows =
-        variation === undefined ? this.#rows.all(from, to, limit) : this.#rowsOf.all(from, to, variation, limit);
-      return rows.map((row) => parseFrame(row['frame'] as string));
+      const found =
+        variation === undefined
+          ? this.#rows.iterate(from, to, limit)
+          : this.#rowsOf.iterate(from, to, variation, limit);
+      const rows: EventRow[] = [];
+      let bytes = 0;
+      for (const row of found) {
+        const frame = row['frame'] as string;
+        bytes += frame.length;
+        if (rows.length > 0 && bytes > MOST_ROW_BYTES) break;
+        rows.push(parseFrame(frame));
+      }
+      return rows;
     });
   }
 

@@ -129,6 +129,7 @@ export interface ModelCallsTable {
   provider: string;
   model: string;
   dialect: string;
+  /** HTTP status; 0 while it is under way. */
   status: number;
   input_tokens: number | null;
   output_tokens: number | null;

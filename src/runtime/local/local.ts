@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { execa } from 'execa';
 import { attemptPaths } from '../../agent/claim.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
@@ -25,6 +26,9 @@ export interface LocalRuntimeOptions {
   /** How long a recorder may take to stop before it is killed itself (ms). */
   stopGraceMs?: number;
 }
+
+/** How long a recorder may live behind its last word (ms). */
+const LAST_WORD_MS = 5000;
 
 /** Attempts as processes of this machine: a recorder each, detached, so that they outlive the server. */
 export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
@@ -71,12 +75,19 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       events.transport(attemptId, message);
       end = { kind: 'lost', message };
     }
-    if (end?.kind === 'lost') {
-      // Dead before its work is looked at: two at once would take two different results.
+    if (end === null) return null;
+    // It is dead before its work is looked at: two at once would take two different results. After its last word it has
+    // nothing left to do but to end.
+    if (end.kind === 'lost' || !(await endsWithin(process, LAST_WORD_MS))) {
       signalGroup(process.pid, 'SIGKILL');
       await killStragglers(attemptId);
     }
     return end;
+  }
+
+  async function endsWithin(process: Process, ms: number): Promise<boolean> {
+    for (const until = Date.now() + ms; isAlive(process); await wait(20)) if (Date.now() > until) return false;
+    return true;
   }
 
   return {
@@ -134,8 +145,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
         // A full disk: without the reason it is a plain cancel, and stops all the same.
         events.transport(attemptId, `the reason to stop could not be written: ${wordsOf(error)}`);
       }
-      // Before its claim it may not listen for signals yet and would die of one; it looks for `stop` once it has claimed.
-      if ((await claimedBy(directoryOf(attemptId))) !== null) signal(process.pid, 'SIGTERM');
+      if (!(await isYetToClaim(directoryOf(attemptId)))) signal(process.pid, 'SIGTERM');
       setTimeout(() => {
         // The recorder itself hangs: without it nothing of the attempt may go on.
         if (processes.get(attemptId) === process && isAlive(process)) signalGroup(process.pid, 'SIGKILL');
@@ -178,6 +188,16 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       await Promise.all(following.values());
     },
   };
+}
+
+/**
+ * Whether a recorder was started and has not claimed its attempt: it may not listen for signals yet and would die of one, but it
+ * looks for `stop` once it has claimed. One whose directory was tampered with is past that.
+ */
+async function isYetToClaim(directory: string): Promise<boolean> {
+  const { claim, journal, spec } = attemptPaths(directory);
+  if (existsSync(claim) || !existsSync(spec)) return false;
+  return (await stat(journal).catch(() => null))?.size === 0;
 }
 
 /** Who took the attempt, as its claim says; null where nobody did. */
