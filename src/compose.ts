@@ -125,6 +125,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       events: {
         started: (...facts) => told().started(...facts),
         batch: (...facts) => told().batch(...facts),
+        waiting: (...facts) => told().waiting(...facts),
         transport: (...facts) => told().transport(...facts),
         ended: (...facts) => told().ended(...facts),
       },

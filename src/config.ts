@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { kubernetesSettings } from './contract/kubernetes.ts';
 import { limits } from './contract/run.ts';
 import { AppError } from './errors.ts';
 
@@ -37,19 +38,15 @@ const agentEntry = z.strictObject({
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, dots, dashes; at most 63');
 
+const port = z.coerce.number().int().min(0).max(65_535);
+
 export const configSchema = z.strictObject({
   host: z
     .string()
     .min(1)
     .default('127.0.0.1')
     .meta({ description: 'Address to listen on. Beyond loopback an API key is needed.' }),
-  port: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(65_535)
-    .default(8000)
-    .meta({ description: 'Port to listen on; 0 = any free one.' }),
+  port: port.default(8000).meta({ description: 'Port to listen on; 0 = any free one.' }),
   allowed_hosts: z
     .array(z.string())
     .default([])
@@ -62,7 +59,23 @@ export const configSchema = z.strictObject({
   api_key: z.string().nullable().default(null).meta({ description: 'The key the CLI presents.' }),
   data_dir: z.string().min(1).default('').meta({ description: 'Database, mirrors, attempts.' }),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  runtime: z.enum(['local']).default('local'),
+  runtime: z
+    .enum(['local', 'kubernetes'])
+    .default('local')
+    .meta({ description: 'Where attempts execute: processes of this machine, or Jobs.' }),
+  door_host: z.string().min(1).default('0.0.0.0').meta({ description: 'kubernetes: where the attempt door listens.' }),
+  door_port: port.default(8001).meta({ description: 'kubernetes: the attempt door’s port; 0 = any free one.' }),
+  door_url: z
+    .url({ protocol: /^https?$/ })
+    .nullable()
+    .default(null)
+    .meta({ description: 'kubernetes: the attempt door as pods reach it.' }),
+  admin_key_file: z
+    .string()
+    .nullable()
+    .default(null)
+    .meta({ description: 'File that holds an API key of scope admin.' }),
+  kubernetes: kubernetesSettings.prefault({}),
   synchronous: z.enum(['normal', 'full']).default('normal').meta({
     description:
       'SQLite: full = every commit survives a power cut; normal = every commit survives a crash of the program.',
@@ -126,7 +139,7 @@ const NOT_SETTINGS = new Set([
 
 const environmentSettings: Record<string, readonly [string] | readonly ['limits', string]> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
-    .filter(([key]) => !['limits', 'providers', 'agents', 'strategies', 'allowed_hosts'].includes(key))
+    .filter(([key]) => !['limits', 'providers', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(key))
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
 ]);

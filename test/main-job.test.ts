@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Comparison, EventPage, Problem, Run, Shipped } from '../src/contract/api.ts';
+import type { Comparison, EventPage, Run, Shipped } from '../src/contract/api.ts';
+import type { Problem } from '../src/contract/api-system.ts';
 import { startTestHouse } from './support/house.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
 import { until } from './support/until.ts';

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import * as api from '../contract/api.ts';
+import * as system from '../contract/api-system.ts';
 import { AppError, type ErrorCode, errorCodes } from '../errors.ts';
 import { followStream, type StreamItem, type StreamOptions } from './event-stream.ts';
 
@@ -30,8 +31,8 @@ export class Client {
     this.#relocate = relocate;
   }
 
-  info(): Promise<api.Info> {
-    return this.#json(api.info, 'GET', '/info');
+  info(): Promise<system.Info> {
+    return this.#json(system.info, 'GET', '/info');
   }
 
   /** Submits a run. Safe to repeat: a lost answer never makes a second run. */
@@ -98,12 +99,12 @@ export class Client {
     return response.status === 204;
   }
 
-  async keys(): Promise<api.KeyView[]> {
-    return (await this.#json(api.keyList, 'GET', '/keys')).keys;
+  async keys(): Promise<system.KeyView[]> {
+    return (await this.#json(system.keyList, 'GET', '/keys')).keys;
   }
 
-  createKey(body: z.input<typeof api.createKey>): Promise<api.CreatedKey> {
-    return this.#json(api.createdKey, 'POST', '/keys', { body });
+  createKey(body: z.input<typeof system.createKey>): Promise<system.CreatedKey> {
+    return this.#json(system.createdKey, 'POST', '/keys', { body });
   }
 
   async revokeKey(id: string): Promise<void> {
@@ -209,7 +210,7 @@ export function unreachable(url: string, cause: unknown): AppError {
 /** The AppError that a problem document stands for. */
 async function errorOf(response: Response, url: string): Promise<AppError> {
   const body = await response.text();
-  const parsed = api.problem.safeParse(parseJson(body));
+  const parsed = system.problem.safeParse(parseJson(body));
   if (!parsed.success) {
     return new AppError(
       response.status >= 500 ? 'server_unreachable' : 'internal',

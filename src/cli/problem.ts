@@ -1,4 +1,4 @@
-import type { Problem } from '../contract/api.ts';
+import type { Problem } from '../contract/api-system.ts';
 import type { AppError } from '../errors.ts';
 import { plainLines, wrap } from './display.ts';
 import type { Palette } from './palette.ts';

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { Command, CommanderError, Option } from 'commander';
-import { KEY_SCOPES } from '../contract/api.ts';
+import { KEY_SCOPES } from '../contract/api-system.ts';
 import { RUN_STATUSES } from '../contract/run.ts';
 import { AppError, toAppError } from '../errors.ts';
 import type { Io } from './io.ts';

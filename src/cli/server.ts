@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Config } from '../config.ts';
-import { problem } from '../contract/api.ts';
+import { problem } from '../contract/api-system.ts';
 import { AppError, type ErrorCode, errorCodes } from '../errors.ts';
 import { unreachable } from './client.ts';
 import type { Io } from './io.ts';

@@ -75,6 +75,12 @@ export const submitRequest = z
       .default(0)
       .meta({ description: 'How often a failed variation is tried again by itself.' }),
     limits: limits.partial().optional(),
+    image: z
+      .string()
+      .min(1)
+      .max(512)
+      .optional()
+      .meta({ description: 'In a cluster: the image that the agents work in; one of those the server allows.' }),
   })
   .meta({ id: 'SubmitRequest' });
 export type SubmitRequest = z.infer<typeof submitRequest>;
@@ -110,6 +116,10 @@ export const attemptView = z
     /** Whether every event up to the recorder's last word is stored and its hash fits; null while it runs. */
     log_complete: z.boolean().nullable(),
     gaps: z.array(gap),
+    /** Why it has not begun, while it has not; null where nothing is known to be in its way. */
+    waiting: z.object({ reason: z.string(), message: z.string(), since: z.string() }).nullable(),
+    /** The name of its Kubernetes Job, in a cluster. */
+    job: z.string().nullable(),
     isolation: z.string().meta({
       description: 'What kept it apart, in words, e.g. `process: the rights of the user who runs the server`.',
     }),
@@ -191,6 +201,7 @@ export const run = runSummary
   .extend({
     max_parallel: z.int(),
     retries: z.int(),
+    image: z.string().nullable(),
     usage,
     variations: z.array(variation),
     /** The id of the run's last event so far: `?after=` of a reader that wants only what is new. */
@@ -329,65 +340,3 @@ export const shipped = z
   })
   .meta({ id: 'Shipped' });
 export type Shipped = z.infer<typeof shipped>;
-
-export const KEY_SCOPES = ['read', 'run', 'admin'] as const;
-export const keyView = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    scope: z.enum(KEY_SCOPES),
-    created_at: z.string(),
-    last_used_at: z.string().nullable(),
-  })
-  .meta({ id: 'ApiKey' });
-export type KeyView = z.infer<typeof keyView>;
-export const keyList = z.object({ keys: z.array(keyView) }).meta({ id: 'ApiKeyList' });
-export const createKey = z
-  .strictObject({ name: z.string().min(1).max(100), scope: z.enum(KEY_SCOPES) })
-  .meta({ id: 'CreateApiKey' });
-export const createdKey = keyView
-  .extend({ key: z.string().meta({ description: 'Shown once; only its hash is stored.' }) })
-  .meta({ id: 'CreatedApiKey' });
-export type CreatedKey = z.infer<typeof createdKey>;
-
-export const info = z
-  .object({
-    version: z.string(),
-    runtime: z.string(),
-    /** What keeps attempts apart here, in words: shown wherever a run is started. */
-    isolation: z.string(),
-    data_dir: z.string(),
-    agents: z.array(z.object({ name: z.string(), description: z.string() })),
-    strategies: z.array(z.object({ name: z.string(), instruction: z.string() })),
-    providers: z.array(
-      z.object({
-        name: z.string(),
-        kind: z.string(),
-        base_url: z.string(),
-        key: z.enum(['present', 'missing', 'not_needed']),
-        key_from: z.string().nullable(),
-      }),
-    ),
-    default_model: z.string().nullable(),
-    limits,
-    max_parallel: z.int(),
-    active_runs: z.int(),
-  })
-  .meta({ id: 'Info' });
-export type Info = z.infer<typeof info>;
-
-/** RFC 9457. `type` is `about:blank`-free: /problems/<code>. */
-export const problem = z
-  .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    detail: z.string(),
-    code: z.string(),
-    hint: z.string().optional(),
-    instance: z.string().optional(),
-    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
-  })
-  .loose()
-  .meta({ id: 'Problem' });
-export type Problem = z.infer<typeof problem>;

@@ -19,6 +19,8 @@ export const attemptSpec = z.strictObject({
     env: z.record(z.string(), z.string()),
     /** The ACP session mode to set, where the agent needs one. */
     mode: z.string().nullable(),
+    /** The image it runs in, in a cluster; null = the configured one. */
+    image: z.string().nullable().default(null),
   }),
   /** `<provider>/<model>`. */
   model: z.string(),

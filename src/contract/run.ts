@@ -53,6 +53,20 @@ export const END_REASONS = [
   'cancelled', // a person cancelled it
   'superseded', // a person chose another variation and cancelled the rest
   'lost', // the recorder died without a last word
+  // In a cluster, each with Kubernetes' own message:
+  'unschedulable', // no node could take the pod in time
+  'admission_refused', // a quota or an admission rule refused the Job or its pod
+  'image_pull_failed', // the image could not be pulled in time
+  'image_invalid', // the image's name is not one
+  'pod_config_error', // something that the pod names (a Secret, a volume) is missing
+  'init_failed', // the recorder's container, or one before it, could not be started
+  'oom_killed', // the agent needed more memory than its limit
+  'evicted', // the node took the pod away (its disk, its memory, a drain)
+  'preempted', // a pod of higher priority took its place
+  'node_lost', // the node did not answer any more
+  'deadline_exceeded', // the Job's own deadline, a backstop behind `timeout`
+  'job_deleted', // somebody deleted the Job or its pod
+  'terminated', // the platform ended the pod, and nobody can say why
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
 export const endReason = z.enum(END_REASONS);

@@ -66,6 +66,7 @@ function rowsOf(results: readonly unknown[]): RunRows {
       deadline_at: null,
       cancelled_at: null,
       forget_at: null,
+      image: null,
     },
     variations: results.map((_, idx) => ({
       run: 1,
@@ -174,6 +175,14 @@ describe('endings', () => {
       'provider_auth',
       'cancelled',
       'superseded',
+      'unschedulable',
+      'admission_refused',
+      'image_pull_failed',
+      'image_invalid',
+      'pod_config_error',
+      'init_failed',
+      'deadline_exceeded',
+      'job_deleted',
     ]);
   });
 

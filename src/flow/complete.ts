@@ -32,23 +32,24 @@ interface Outcome {
  * line, and the variation moves in the same transaction (or goes back to the queue for its next attempt).
  *
  * @param tries how often this was begun: what stands in the way of a result may pass, up to a point
- * @returns whether what the attempt left in the runtime is to be kept: its work could not be saved otherwise
+ * @returns `keep`: what the attempt left in the runtime stays, its work could not be saved otherwise; `cancelled`: a person
+ *   stopped it, and nobody will look at it any more
  */
 export async function completeAttempt(
   context: RunningContext,
   attempt: LiveAttempt,
   end: AttemptEnd,
   tries = 1,
-): Promise<{ keep: boolean }> {
+): Promise<{ keep: boolean; cancelled: boolean }> {
   // What it used stands in the log before its end.
   await Promise.race([
     Promise.allSettled(attempt.bookings),
     new Promise((resolve) => setTimeout(resolve, BOOKED_WITHIN_MS).unref()),
   ]);
   const outcome = await judge(context, attempt, end, tries < RESULT_TRIES);
-  if (outcome === null) return { keep: false };
+  if (outcome === null) return { keep: false, cancelled: true };
   await context.store.write({ within: (tx, emit) => writeEnd(context, attempt, end, outcome, tx, emit) });
-  return { keep: outcome.keep };
+  return { keep: outcome.keep, cancelled: outcome.ending.status === 'cancelled' };
 }
 
 async function judge(
@@ -72,7 +73,7 @@ async function judge(
     gaps.push({ from_seq: row.last_seq + 1, to_seq: null, reason: 'the recorder ended without a last word' });
   }
   const [reason, message] =
-    end.kind === 'eof' ? [end.eof.reason, end.eof.message] : [end.kind === 'lost' ? 'lost' : end.reason, end.message];
+    end.kind === 'eof' ? [end.eof.reason, end.eof.message] : [end.reason ?? 'lost', end.message];
   const outcome: Outcome = {
     ending: endingOf(reason, message, row.stop_reason),
     eof: end.kind === 'eof' ? end.eof : null,

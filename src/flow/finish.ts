@@ -24,7 +24,7 @@ export interface Ending {
  *   could tell of: that came of the stop.
  */
 export function endingOf(reason: EndReason, message: string | null, stopReason: EndReason | null): Ending {
-  const final = stopReason !== null && (reason === 'cancelled' || reason === 'lost') ? stopReason : reason;
+  const final = stopReason !== null && STOPPED.includes(reason) ? stopReason : reason;
   switch (final) {
     case 'end_turn':
       return { status: 'succeeded', reason: final, message };
@@ -35,6 +35,9 @@ export function endingOf(reason: EndReason, message: string | null, stopReason: 
       return { status: 'failed', reason: final, message };
   }
 }
+
+/** Ends that say no more than that somebody stopped it, or that nobody can tell. */
+const STOPPED: readonly EndReason[] = ['cancelled', 'lost', 'terminated', 'job_deleted'];
 
 /** Failures that another attempt could mend. The others would fail the same way again and only cost money. */
 export function isWorthRetrying(reason: EndReason): boolean {
@@ -52,7 +55,20 @@ export function isWorthRetrying(reason: EndReason): boolean {
     case 'output_limit':
     case 'disk_limit':
     case 'lost':
+    case 'evicted':
+    case 'preempted':
+    case 'node_lost':
+    case 'terminated':
+    case 'oom_killed':
       return true;
+    case 'unschedulable':
+    case 'admission_refused':
+    case 'image_pull_failed':
+    case 'image_invalid':
+    case 'pod_config_error':
+    case 'init_failed':
+    case 'deadline_exceeded':
+    case 'job_deleted':
     case 'end_turn':
     case 'refusal':
     case 'run_timeout':

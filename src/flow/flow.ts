@@ -1,7 +1,6 @@
 import type {
   Comparison,
   EventPage,
-  Info,
   Run,
   RunPage,
   RunStatusView,
@@ -12,6 +11,7 @@ import type {
   Submitted,
   VariationView,
 } from '../contract/api.ts';
+import type { Info } from '../contract/api-system.ts';
 import type { RunStatus } from '../contract/run.ts';
 
 /** The house's spine as the public door sees it: a file a step beside this one. Errors are AppErrors. */

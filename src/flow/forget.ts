@@ -67,7 +67,7 @@ export async function sweepForgotten(context: RunningContext): Promise<void> {
     const attempts = await db.selectFrom('attempts').select('id').where('run', '=', no).execute();
     for (const attempt of attempts) {
       await rm(patchPath(context, attempt.id), { force: true });
-      await context.runtime.remove(attempt.id);
+      await context.runtime.remove(attempt.id, 'now');
     }
     await context.store.deleteRun(no);
     context.telemetry.log.info({ run: id }, 'the run was forgotten');

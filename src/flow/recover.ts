@@ -150,7 +150,7 @@ async function removeOrphans(context: RunningContext): Promise<void> {
     .execute();
   for (const attemptId of await context.runtime.orphans(new Set(kept.map(({ id }) => id)))) {
     context.telemetry.log.warn({ attempt: attemptId }, 'removing what an attempt left behind that is over or unknown');
-    await context.runtime.remove(attemptId);
+    await context.runtime.remove(attemptId, 'now');
   }
 }
 

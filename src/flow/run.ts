@@ -10,6 +10,7 @@ import { ingestBatch } from './ingest.ts';
 import { moveVariation, settleRun } from './moves.ts';
 import { persist } from './persist.ts';
 import { planAttempt } from './start.ts';
+import { noteWaiting } from './waiting.ts';
 
 /** Step 2: queued variations are started as attempts, watched to their end, stopped when asked. */
 export interface Conductor {
@@ -164,6 +165,11 @@ export function createConductor(context: RunningContext): Conductor {
       if (attempt === undefined) return;
       await keepTrying(attemptId, 'what the attempt said', BATCH_TRIES, () => ingestBatch(context, attempt, batch));
     },
+    waiting: async (attemptId, what) => {
+      const attempt = live.get(attemptId);
+      if (attempt === undefined) return;
+      await keepTrying(attemptId, 'what the attempt waits for', BATCH_TRIES, () => noteWaiting(context, attempt, what));
+    },
     transport: (attemptId, message) => {
       metrics.transportProblem();
       log.warn({ attempt: attemptId }, message);
@@ -174,7 +180,7 @@ export function createConductor(context: RunningContext): Conductor {
       // No more model calls, whatever of it still lives.
       context.tokens.revoke(attempt.tokenSha256);
       attempt.stopped.abort();
-      const { keep } = await keepTrying(attemptId, 'the attempt’s end', Infinity, (made) =>
+      const { keep, cancelled } = await keepTrying(attemptId, 'the attempt’s end', Infinity, (made) =>
         completeAttempt(context, attempt, end, made),
       );
       live.delete(attemptId);
@@ -183,7 +189,7 @@ export function createConductor(context: RunningContext): Conductor {
       if (![...live.values()].some(({ runNo }) => runNo === attempt.runNo)) await context.checkouts.drop(attempt.runId);
       if (keep || context.config.keep_workspaces) return;
       await runtime
-        .remove(attemptId)
+        .remove(attemptId, cancelled ? 'now' : 'expire')
         .catch((error: unknown) =>
           log.warn({ err: error, attempt: attemptId }, 'the attempt left files that could not be removed'),
         );

@@ -2,6 +2,7 @@ import type { AttemptSpec } from '../contract/attempt.ts';
 import { newAttemptId, now } from '../contract/ids.ts';
 import type { Limits } from '../contract/run.ts';
 import { BACKSTOP_MS } from './clocks.ts';
+import type { AttemptsTable, RunsTable, VariationsTable } from '../store/schema.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation } from './moves.ts';
 import { hashToken, newToken } from './tokens.ts';
@@ -50,6 +51,7 @@ export async function planAttempt(
           eof: null,
           handle: null,
           keep: 0,
+          waiting: null,
         }),
       );
       return { run, variation, attempt: earlier.length, attemptNo };
@@ -58,7 +60,6 @@ export async function planAttempt(
   if (planned === null) return null;
   const { run, variation, attempt, attemptNo } = planned;
   const limits = JSON.parse(variation.limits) as Limits;
-  const agent = context.agents.get(variation.agent);
   return {
     attempt: {
       runNo,
@@ -76,24 +77,38 @@ export async function planAttempt(
       deadline: Date.now() + limits.timeout_seconds * 1000 + BACKSTOP_MS,
     },
     spec: {
-      v: 1,
-      run_id: run.id,
-      variation_id: index,
-      attempt,
-      attempt_id: attemptId,
-      prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
-      agent: {
-        name: variation.agent,
-        // An agent that was taken out of the configuration since: its recorder says that there is no such program.
-        command: [...(agent?.command ?? [variation.agent])],
-        env: { ...agent?.env },
-        mode: agent?.mode ?? null,
-      },
-      model: variation.model,
-      dialect: variation.dialect,
+      ...specOf(context, run, variation, { id: attemptId, attempt }),
       door: { socket: context.doorSocket, token },
       repository: { source: context.mirrors.path(run.mirror), base: run.base },
-      limits,
     },
+  };
+}
+
+/** What an attempt is to do, as the rows say it: the same at its start and whenever its recorder asks again. */
+export function specOf(
+  context: Pick<RunningContext, 'agents'>,
+  run: Pick<RunsTable, 'id' | 'prompt' | 'image'>,
+  variation: Pick<VariationsTable, 'idx' | 'agent' | 'model' | 'dialect' | 'instruction' | 'limits'>,
+  { id, attempt }: Pick<AttemptsTable, 'id' | 'attempt'>,
+): Omit<AttemptSpec, 'door' | 'repository'> {
+  const agent = context.agents.get(variation.agent);
+  return {
+    v: 1,
+    run_id: run.id,
+    variation_id: variation.idx,
+    attempt,
+    attempt_id: id,
+    prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
+    agent: {
+      name: variation.agent,
+      // An agent that was taken out of the configuration since: its recorder says that there is no such program.
+      command: [...(agent?.command ?? [variation.agent])],
+      env: { ...agent?.env },
+      mode: agent?.mode ?? null,
+      image: run.image,
+    },
+    model: variation.model,
+    dialect: variation.dialect,
+    limits: JSON.parse(variation.limits) as Limits,
   };
 }

@@ -6,6 +6,7 @@ import {
   type VariationRequest,
 } from '../contract/api.ts';
 import { newRunId, now } from '../contract/ids.ts';
+import { jobName } from '../contract/pod.ts';
 import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import type { VariationsTable } from '../store/schema.ts';
@@ -27,6 +28,7 @@ type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | '
 export async function submitRun(context: Context, request: SubmitRequest): Promise<Submitted> {
   checkPrompt(request.prompt);
   const variations = planVariations(context, request);
+  checkImage(context, request.image);
   const resolved = await context.mirrors.resolve(request.repository, request.ref);
   const limits = mergeLimits(context, request.limits);
   const runId = newRunId();
@@ -51,6 +53,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
           ended_at: null,
           cancelled_at: null,
           forget_at: null,
+          image: request.image ?? null,
         }),
       );
       emit(
@@ -92,6 +95,9 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
     stream_url: `/api/v1/runs/${runId}/stream`,
     status_url: `/api/v1/runs/${runId}/status`,
     base: resolved.base,
+    ...(context.config.runtime === 'kubernetes'
+      ? { jobs: variations.map((_, index) => jobName(runId, index, 0)) }
+      : {}),
   };
 }
 
@@ -139,6 +145,24 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
       limits: mergeLimits(context, request.limits, each.limits),
     };
   });
+}
+
+/** An image is somebody's code with a way to our models: only those that the operator named are run. */
+function checkImage(context: Context, image: string | undefined): void {
+  if (image === undefined) return;
+  const { runtime, kubernetes } = context.config;
+  if (runtime !== 'kubernetes') {
+    throw new AppError('unknown_image', 'Attempts are processes of this machine here, and run in no image.', {
+      hint: 'Leave `image` out.',
+    });
+  }
+  const allowed = [kubernetes.image, ...kubernetes.images];
+  const fits = (each: string) => (each.endsWith('*') ? image.startsWith(each.slice(0, -1)) : image === each);
+  if (!allowed.some(fits)) {
+    throw new AppError('unknown_image', `Agents may not be run in the image ${JSON.stringify(image)}.`, {
+      hint: `Allowed: ${allowed.join(', ')}. More can be named under \`kubernetes.images:\` in the configuration.`,
+    });
+  }
 }
 
 function countedVariations(request: SubmitRequest, count: number): VariationRequest[] {

@@ -1,4 +1,5 @@
 import type { Choice, Gap, Run, RunStatusView, RunSummary, Usage, VariationView } from '../contract/api.ts';
+import { jobName } from '../contract/pod.ts';
 import { isTerminal, type Limits, type RunStatus, type VariationStatus } from '../contract/run.ts';
 import type { Selectable } from 'kysely';
 import type {
@@ -10,6 +11,8 @@ import type {
   VariationsTable,
 } from '../store/schema.ts';
 import { summaryOf } from './moves.ts';
+
+type Waiting = VariationView['attempts'][number]['waiting'];
 
 /** Rows of the store as the bodies of the API: pure functions. */
 
@@ -93,6 +96,7 @@ export function runView(rows: RunRows): Run {
     ),
     max_parallel: rows.run.max_parallel,
     retries: rows.run.retries,
+    image: rows.run.image,
     usage: addUsage(variations.map((each) => each.usage)),
     variations,
     last_event_id: rows.lastEventId,
@@ -126,11 +130,13 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
         ? null
         : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
     limits: JSON.parse(row.limits) as Limits,
-    attempts: rows.attempts.filter((attempt) => attempt.variation === row.idx).map(attemptView),
+    attempts: rows.attempts
+      .filter((attempt) => attempt.variation === row.idx)
+      .map((attempt) => attemptView(rows.run.id, attempt)),
   };
 }
 
-function attemptView(row: Selectable<AttemptsTable>): VariationView['attempts'][number] {
+function attemptView(runId: string, row: Selectable<AttemptsTable>): VariationView['attempts'][number] {
   return {
     attempt: row.attempt,
     attempt_id: row.id,
@@ -142,6 +148,8 @@ function attemptView(row: Selectable<AttemptsTable>): VariationView['attempts'][
     last_seq: row.last_seq,
     log_complete: row.log_complete === null ? null : row.log_complete === 1,
     gaps: JSON.parse(row.gaps) as Gap[],
+    waiting: row.status === 'starting' && row.waiting !== null ? (JSON.parse(row.waiting) as Waiting) : null,
+    job: row.handle?.startsWith('{"job":') === true ? jobName(runId, row.variation, row.attempt) : null,
     isolation: row.isolation,
   };
 }

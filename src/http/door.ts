@@ -1,6 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { OpenAPIHono } from '@hono/zod-openapi';
-import type { KEY_SCOPES } from '../contract/api.ts';
+import type { KEY_SCOPES } from '../contract/api-system.ts';
 import type { Flow } from '../flow/flow.ts';
 import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { CreatedKey, KeyView } from '../contract/api.ts';
+import type { CreatedKey, KeyView } from '../contract/api-system.ts';
 import { newRunId, now } from '../contract/ids.ts';
 import type { Store } from '../store/store.ts';
 import type { Caller, Scope } from './door.ts';

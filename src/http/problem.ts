@@ -1,6 +1,6 @@
 import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
-import type { Problem } from '../contract/api.ts';
+import type { Problem } from '../contract/api-system.ts';
 import { AppError } from '../errors.ts';
 
 /** Errors as RFC 9457 documents: one of the two edges where an AppError is translated. */

@@ -2,7 +2,7 @@ import type { AttemptResult, AttemptSpec, Eof } from '../contract/attempt.ts';
 import type { Envelope } from '../contract/envelope.ts';
 import type { EndReason } from '../contract/run.ts';
 
-/** The seam between the house and where attempts execute: `local/` (processes), later `kubernetes/` (Jobs). */
+/** The seam between the house and where attempts execute: `local/` (processes) and `kubernetes/` (Jobs). */
 
 /** What a runtime needs to find an attempt again after the server died. */
 export interface AttemptRef {
@@ -24,7 +24,7 @@ export type AttemptEnd =
   /** The recorder's last word was read, everything before it was handed over; `complete` = numbers dense and hash right. */
   | { kind: 'eof'; eof: Eof; complete: boolean }
   /** Nobody can say how it ended: the recorder is gone without a last word. What its journal held was handed over. */
-  | { kind: 'lost'; message: string }
+  | { kind: 'lost'; message: string; reason?: EndReason }
   /** It never started, and never will. */
   | { kind: 'not_started'; message: string; reason: EndReason };
 
@@ -33,6 +33,8 @@ export interface RuntimeEvents {
   /** The attempt's process or Job exists. Stored before anything else of it. */
   started(attemptId: string, handle: string): Promise<void>;
   batch(attemptId: string, batch: Batch): Promise<void>;
+  /** Why the attempt has not begun, in words people are shown; told again only when it changes. */
+  waiting(attemptId: string, what: { reason: string; message: string }): Promise<void>;
   /** Something is wrong with the transport, not the agent (unreadable lines …): counted and shown, never an agent's event. */
   transport(attemptId: string, message: string): void;
   /** Last call for the attempt. */
@@ -59,8 +61,12 @@ export interface Runtime {
   patchFile(attemptId: string): string;
   /** Takes the result of a lost attempt in its recorder's place; null where there is no work tree. Rejects where it cannot be taken. */
   rescue(attemptId: string, repository: AttemptSpec['repository']): Promise<AttemptResult | null>;
-  /** Removes what an ended attempt left in the runtime (workspace, journal). */
-  remove(attemptId: string): Promise<void>;
+  /**
+   * Removes what an ended attempt left in the runtime (workspace, journal, Job).
+   *
+   * @param how `expire`: what people may still want to look at goes after its time; `now`: all of it, at once.
+   */
+  remove(attemptId: string, how: 'now' | 'expire'): Promise<void>;
   /** Attempts the runtime has of which the house knows nothing. */
   orphans(known: ReadonlySet<string>): Promise<string[]>;
   /** Stops following. Attempts run on. */

@@ -181,6 +181,16 @@ export const MIGRATIONS: readonly Migration[] = [
       CREATE INDEX idempotency_at ON idempotency (at);
     `,
   },
+  {
+    version: 2,
+    name: 'attempts in a cluster',
+    up: `
+      -- Of the agent's container; none = the configured one.
+      ALTER TABLE runs ADD COLUMN image TEXT;
+      -- Why an attempt has not begun: {reason, message, since}.
+      ALTER TABLE attempts ADD COLUMN waiting TEXT;
+    `,
+  },
 ];
 
 /** The newest version that a list of migrations leads to. */

@@ -38,6 +38,8 @@ export interface RunsTable {
   cancelled_at: string | null;
   /** When it was asked to be forgotten (deleted once everything stopped). */
   forget_at: string | null;
+  /** Of the agents' containers, in a cluster; null = the configured one. */
+  image: string | null;
 }
 
 export interface VariationsTable {
@@ -94,6 +96,8 @@ export interface AttemptsTable {
   handle: string | null;
   /** 1: what it left in the runtime is not to be removed, because its work could not be saved otherwise. */
   keep: 0 | 1;
+  /** JSON: {reason, message, since}, why it has not begun; what stands here means something only while it is `starting`. */
+  waiting: string | null;
 }
 
 /** The verified result of an attempt. Its patch lies in the data directory under the attempt's id. */

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { RouteConfig, z } from '@hono/zod-openapi';
-import type { Problem } from '../../src/contract/api.ts';
+import type { Problem } from '../../src/contract/api-system.ts';
 import { keyRoutes } from '../../src/http/routes/keys.ts';
 import { runRoutes } from '../../src/http/routes/runs.ts';
 import { streamRoutes } from '../../src/http/routes/stream.ts';

@@ -1,5 +1,6 @@
 import { onTestFinished } from 'vitest';
-import type { Info, Run, RunStatusView, VariationView } from '../../src/contract/api.ts';
+import type { Run, RunStatusView, VariationView } from '../../src/contract/api.ts';
+import type { Info } from '../../src/contract/api-system.ts';
 import { newRunId, now } from '../../src/contract/ids.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
 import { AppError } from '../../src/errors.ts';
@@ -115,6 +116,7 @@ export async function testDoor(options: TestDoorOptions = {}): Promise<TestDoor>
               prompt: 'Do it',
               max_parallel: 1,
               retries: 0,
+              image: null,
               limits: '{}',
               status: 'running',
               created_at: now(),
@@ -217,6 +219,8 @@ function flowDouble(): FlowDouble {
         ended_at: null,
         last_seq: 1,
         log_complete: null,
+        waiting: null,
+        job: null,
         gaps: [{ from_seq: 1, to_seq: null, reason: 'lost' }],
         isolation: 'none',
       },
@@ -240,6 +244,7 @@ function flowDouble(): FlowDouble {
     ...summary(id),
     max_parallel: 1,
     retries: 0,
+    image: null,
     usage,
     variations: [variation],
     last_event_id: 0,

@@ -87,6 +87,7 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
       command: [...(options.command ?? ['{node}', ACP_AGENT, ...(options.agent ?? ['echo'])])],
       env: options.env ?? {},
       mode: options.mode ?? null,
+      image: null,
     },
     model: 'test/model-1',
     dialect: 'anthropic',

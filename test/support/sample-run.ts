@@ -51,6 +51,8 @@ export function sampleVariation(index: number, more: Partial<VariationView> = {}
         ended_at: '2026-11-23T12:00:12.000Z',
         last_seq: 42,
         log_complete: true,
+        waiting: null,
+        job: null,
         gaps: [],
         isolation: 'process: the rights of the user who runs the server',
       },
@@ -74,6 +76,7 @@ export function sampleRun(more: Partial<Run> = {}): Run {
     choice: null,
     max_parallel: 2,
     retries: 0,
+    image: null,
     usage: { ...noUsage, calls: 3 },
     variations: [
       sampleVariation(0),

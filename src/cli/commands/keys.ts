@@ -1,4 +1,4 @@
-import { KEY_SCOPES } from '../../contract/api.ts';
+import { KEY_SCOPES } from '../../contract/api-system.ts';
 import { dateTime } from '../format.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Info, SubmitInput, Submitted, VariationRequest } from '../../contract/api.ts';
+import type { SubmitInput, Submitted, VariationRequest } from '../../contract/api.ts';
+import type { Info } from '../../contract/api-system.ts';
 import { AppError, toAppError } from '../../errors.ts';
 import type { Client } from '../client.ts';
 import { plainLine, wrap } from '../display.ts';

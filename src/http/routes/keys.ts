@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { createdKey, createKey, keyList } from '../../contract/api.ts';
+import { createdKey, createKey, keyList } from '../../contract/api-system.ts';
 import { AppError } from '../../errors.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
 import { API, json, jsonBody, needs, POST_REFUSALS, refusals } from './shared.ts';

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import type { RouteConfig } from '@hono/zod-openapi';
-import { problem } from '../../contract/api.ts';
+import { problem } from '../../contract/api-system.ts';
 import { RUN_ID } from '../../contract/ids.ts';
 import type { Scope } from '../door.ts';
 import { PROBLEM_TYPE } from '../problem.ts';

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { info } from '../../contract/api.ts';
+import { info } from '../../contract/api-system.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
 import { API, json, needs, refusals } from './shared.ts';
 

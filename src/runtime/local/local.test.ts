@@ -51,6 +51,7 @@ function runtimeOn(directory: string, more: Partial<LocalRuntimeOptions> = {}): 
         told.batches.push(batch);
         return Promise.resolve();
       },
+      waiting: () => Promise.resolve(),
       transport: (_attempt, message) => told.transport.push(message),
       ended: (_attempt, end) => {
         told.ends.push(end);
@@ -72,7 +73,7 @@ async function specOf(...behaviour: string[]): Promise<AttemptSpec> {
     attempt: 0,
     attempt_id: newAttemptId(),
     prompt: 'Do it.',
-    agent: { name: 'test', command: ['{node}', ACP_AGENT, ...behaviour], env: {}, mode: null },
+    agent: { name: 'test', command: ['{node}', ACP_AGENT, ...behaviour], env: {}, mode: null, image: null },
     model: 'scripted/any',
     dialect: 'anthropic',
     door: { socket: '/nowhere/door.sock', token: 'at_x' },
@@ -98,7 +99,7 @@ describe('an attempt', () => {
     expect(existsSync(runtime.patchFile(spec.attempt_id))).toBe(true);
     expect(await runtime.orphans(new Set([spec.attempt_id]))).toEqual([]);
     expect(await runtime.orphans(new Set())).toEqual([spec.attempt_id]);
-    await runtime.remove(spec.attempt_id);
+    await runtime.remove(spec.attempt_id, 'now');
     expect(readdirSync(directory)).toEqual([]);
   });
 
@@ -114,6 +115,7 @@ describe('an attempt', () => {
       events: {
         started: () => Promise.reject(new Error('the disk is full')),
         batch: () => Promise.resolve(),
+        waiting: () => Promise.resolve(),
         transport: () => undefined,
         ended: () => Promise.resolve(),
       },
@@ -129,6 +131,7 @@ describe('an attempt', () => {
       events: {
         started: () => Promise.resolve(),
         batch: () => Promise.reject(new Error('no room')),
+        waiting: () => Promise.resolve(),
         transport: () => undefined,
         ended: (_attempt, end) => {
           ends.push(end);
@@ -284,7 +287,7 @@ describe('a new server', () => {
     writeFileSync(join(locked, 'x'), '');
     chmodSync(locked, 0);
     const { runtime } = runtimeOn(directory);
-    await runtime.remove(spec.attempt_id);
+    await runtime.remove(spec.attempt_id, 'now');
     expect(readdirSync(directory)).toEqual([]);
     await until(() => findStragglers(spec.attempt_id).length === 0);
   });

@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import { limits } from './run.ts';
+
+/** The public API's bodies that are of the server itself: keys, info, problems. The rest is in api.ts. */
+
+export const KEY_SCOPES = ['read', 'run', 'admin'] as const;
+export const keyView = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    scope: z.enum(KEY_SCOPES),
+    created_at: z.string(),
+    last_used_at: z.string().nullable(),
+  })
+  .meta({ id: 'ApiKey' });
+export type KeyView = z.infer<typeof keyView>;
+export const keyList = z.object({ keys: z.array(keyView) }).meta({ id: 'ApiKeyList' });
+export const createKey = z
+  .strictObject({ name: z.string().min(1).max(100), scope: z.enum(KEY_SCOPES) })
+  .meta({ id: 'CreateApiKey' });
+export const createdKey = keyView
+  .extend({ key: z.string().meta({ description: 'Shown once; only its hash is stored.' }) })
+  .meta({ id: 'CreatedApiKey' });
+export type CreatedKey = z.infer<typeof createdKey>;
+
+export const info = z
+  .object({
+    version: z.string(),
+    runtime: z.string(),
+    /** What keeps attempts apart here, in words: shown wherever a run is started. */
+    isolation: z.string(),
+    data_dir: z.string(),
+    agents: z.array(z.object({ name: z.string(), description: z.string() })),
+    strategies: z.array(z.object({ name: z.string(), instruction: z.string() })),
+    providers: z.array(
+      z.object({
+        name: z.string(),
+        kind: z.string(),
+        base_url: z.string(),
+        key: z.enum(['present', 'missing', 'not_needed']),
+        key_from: z.string().nullable(),
+      }),
+    ),
+    default_model: z.string().nullable(),
+    limits,
+    max_parallel: z.int(),
+    active_runs: z.int(),
+  })
+  .meta({ id: 'Info' });
+export type Info = z.infer<typeof info>;
+
+/** RFC 9457. `type` is `about:blank`-free: /problems/<code>. */
+export const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z.string(),
+    hint: z.string().optional(),
+    instance: z.string().optional(),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+  })
+  .loose()
+  .meta({ id: 'Problem' });
+export type Problem = z.infer<typeof problem>;
