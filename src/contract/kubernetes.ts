@@ -52,6 +52,10 @@ export const kubernetesSettings = z.strictObject({
     .array(image)
     .default([])
     .meta({ description: 'More images that a run may ask for; `*` at the end stands for any ending.' }),
+  admin_key_secret: objectName.nullable().default(null).meta({
+    description:
+      'The first start makes an API key of scope admin and puts it into this Secret of the server’s namespace.',
+  }),
   image_pull_policy: z.enum(['Always', 'IfNotPresent', 'Never']).default('IfNotPresent'),
   image_pull_secrets: z.array(objectName).default([]),
   resources: resources

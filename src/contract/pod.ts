@@ -31,6 +31,22 @@ export const pod = {
   },
 } as const;
 
+/** Labels of Jobs, pods and Secrets of attempts. NetworkPolicies and quotas of the chart select by {@link agentLabels}. */
+export const labels = {
+  /** Of one server's database: another server's Jobs are never touched. */
+  instance: 'aideator.dev/instance',
+  run: 'aideator.dev/run',
+  variation: 'aideator.dev/variation',
+  attempt: 'aideator.dev/attempt',
+  attemptId: 'aideator.dev/attempt-id',
+} as const;
+export const agentLabels = {
+  'app.kubernetes.io/name': 'aideator-agent',
+  'app.kubernetes.io/component': 'agent',
+  'app.kubernetes.io/part-of': 'aideator',
+  'app.kubernetes.io/managed-by': 'aideator',
+} as const;
+
 /** The Job of an attempt: `agent-<run>-<variation>`, with `-r<k>` for the k-th retry. */
 export function jobName(runId: string, variation: number, attempt: number): string {
   return `agent-${runId}-${variation}${attempt === 0 ? '' : `-r${attempt}`}`;

@@ -189,6 +189,9 @@ export const MIGRATIONS: readonly Migration[] = [
       ALTER TABLE runs ADD COLUMN image TEXT;
       -- Why an attempt has not begun: {reason, message, since}.
       ALTER TABLE attempts ADD COLUMN waiting TEXT;
+      -- Whose Jobs are this database's: their label.
+      CREATE TABLE house (only INTEGER PRIMARY KEY CHECK (only = 1), instance TEXT NOT NULL) STRICT;
+      INSERT INTO house VALUES (1, lower(hex(randomblob(6))));
     `,
   },
 ];

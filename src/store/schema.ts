@@ -13,6 +13,14 @@ export interface Schema {
   shipments: ShipmentsTable;
   api_keys: ApiKeysTable;
   idempotency: IdempotencyTable;
+  house: HouseTable;
+}
+
+/** One row: what is true of the whole database. */
+export interface HouseTable {
+  only: 1;
+  /** A random name that no other database has. */
+  instance: string;
 }
 
 export interface RunsTable {
