@@ -49,6 +49,14 @@ export function answeredWith(error: unknown, httpStatus: number): error is ApiEr
   return error instanceof ApiError && error.httpStatus === httpStatus;
 }
 
+/** How long the server wants to be left alone (ms); 0 where it does not say, and at most a minute. */
+export function askedWait(error: unknown): number {
+  const seconds = error instanceof ApiError ? (error.retryAfterSeconds ?? 0) : 0;
+  return Math.min(seconds, LONGEST_WAIT_SECONDS) * 1000;
+}
+
+const LONGEST_WAIT_SECONDS = 60;
+
 /** How much of an answer that is no Status is kept. Characters. */
 const TEXT_KEPT = 2000;
 

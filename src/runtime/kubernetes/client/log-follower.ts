@@ -1,4 +1,4 @@
-import { answeredWith } from './api-error.ts';
+import { answeredWith, askedWait } from './api-error.ts';
 import type { KubernetesApi } from './api.ts';
 import { between, createBackoff, pause } from './backoff.ts';
 import { createLogLines } from './log-lines.ts';
@@ -57,6 +57,11 @@ const TIMINGS: FollowTimings = {
   lifeMs: [1_800_000, 3_600_000],
 };
 
+interface Wait {
+  kind: 'wait';
+  atLeastMs: number;
+}
+
 /** Begins at once. */
 export function followLog(options: FollowLogOptions): LogFollower {
   const { api, pod, container, random = Math.random } = options;
@@ -75,7 +80,7 @@ export function followLog(options: FollowLogOptions): LogFollower {
   }
 
   /** One connection. Returns the end of all, or what is to be waited for until the next. */
-  async function connect(): Promise<FollowEnd | 'again' | 'wait'> {
+  async function connect(): Promise<FollowEnd | 'again' | Wait> {
     // Asked before: only a log that was opened after the container's end is whole.
     const wasOver = options.isOver();
     const stream = new AbortController();
@@ -93,7 +98,7 @@ export function followLog(options: FollowLogOptions): LogFollower {
         return { kind: 'over' };
       }
       if (end.kind === 'stalled') problem('the log was silent for too long: opened again');
-      return end.kind === 'aborted' ? 'again' : 'wait';
+      return end.kind === 'aborted' ? 'again' : { kind: 'wait', atLeastMs: 0 };
     } catch (error) {
       if (stopping.signal.aborted) return { kind: 'stopped' };
       return await refused(error, wasOver);
@@ -103,8 +108,9 @@ export function followLog(options: FollowLogOptions): LogFollower {
     }
   }
 
-  async function refused(error: unknown, wasOver: boolean): Promise<FollowEnd | 'wait'> {
+  async function refused(error: unknown, wasOver: boolean): Promise<FollowEnd | Wait> {
     const { message } = error as Error;
+    const wait: Wait = { kind: 'wait', atLeastMs: askedWait(error) };
     if (answeredWith(error, 404)) {
       // The kubelet says so as well, of a pod that it has not heard of yet after its restart.
       const isGone = await api.pods.get(pod, { signal: stopping.signal, budgetMs: 0 }).then(
@@ -119,10 +125,10 @@ export function followLog(options: FollowLogOptions): LogFollower {
         problem(message);
         return { kind: 'over' };
       }
-      if (/is waiting to start|PodInitializing|ContainerCreating/.test(message)) return 'wait';
+      if (/is waiting to start|PodInitializing|ContainerCreating/.test(message)) return wait;
     }
     problem(message);
-    return 'wait';
+    return wait;
   }
 
   async function rest(ms: number): Promise<void> {
@@ -138,10 +144,12 @@ export function followLog(options: FollowLogOptions): LogFollower {
       const beganAt = performance.now();
       poked = false;
       const next = await connect();
-      if (typeof next === 'object') return next;
+      if (next !== 'again' && next.kind !== 'wait') return next;
       if (lines.hasNews) backoff.reset();
       const least = timings.apartMs - (performance.now() - beganAt);
-      if (!stopping.signal.aborted) await rest(next === 'again' ? least : Math.max(least, backoff.next()));
+      if (!stopping.signal.aborted) {
+        await rest(next === 'again' ? least : Math.max(least, backoff.next(), next.atLeastMs));
+      }
     }
     return { kind: 'stopped' };
   }

@@ -1,5 +1,5 @@
 import { AppError } from '../../../errors.ts';
-import { answeredWith, apiError, type ApiError } from './api-error.ts';
+import { answeredWith, apiError, askedWait, type ApiError } from './api-error.ts';
 import { between, createBackoff, pause } from './backoff.ts';
 import { createConnections } from './connections.ts';
 import type { Access, Credentials } from './credentials.ts';
@@ -64,8 +64,6 @@ export interface TransportTimings {
   budgetMs: number;
   /** Between tries. */
   backoffMs: readonly number[];
-  /** The longest Retry-After that is obeyed. */
-  retryAfterMs: number;
 }
 
 const TIMINGS: TransportTimings = {
@@ -73,7 +71,6 @@ const TIMINGS: TransportTimings = {
   totalMs: 30_000,
   budgetMs: 60_000,
   backoffMs: [100, 500, 1000, 2000, 5000],
-  retryAfterMs: 60_000,
 };
 
 /** An answer may be a page of 500 large objects; more than this is none of the API's. Bytes. */
@@ -187,7 +184,9 @@ export function createTransport(options: TransportOptions): Transport {
             throw translate(error, request.signal);
           // A connection that was kept has been closed by the other end meanwhile: nothing is wrong.
           const isStaleSocket = isFirst && isStale(error);
-          const wait = isStaleSocket ? 0 : waitFor(error, backoff.next(), timings, random);
+          // Not all that were sent away come back at once.
+          const asked = askedWait(error) * between([1, 1.2], random);
+          const wait = isStaleSocket ? 0 : Math.max(asked, backoff.next());
           if (performance.now() + wait >= end && !isStaleSocket) throw translate(error, request.signal);
           await pause(wait, request.signal);
         }
@@ -244,18 +243,6 @@ function isPassing(error: unknown): error is ApiError | ExchangeFailure {
 
 function isStale(error: ApiError | ExchangeFailure): boolean {
   return error instanceof ExchangeFailure && error.reused && !error.answered && error.kind === 'reset';
-}
-
-/** What the server asks for, with something added so that not all come back at once; else ours. */
-function waitFor(
-  error: ApiError | ExchangeFailure,
-  ours: number,
-  timings: TransportTimings,
-  random: () => number,
-): number {
-  if (error instanceof ExchangeFailure || error.retryAfterSeconds === null) return ours;
-  const asked = Math.min(error.retryAfterSeconds * 1000, timings.retryAfterMs);
-  return Math.max(ours, asked * between([1, 1.2], random));
 }
 
 function parseAnswer(bytes: Buffer, request: string): unknown {

@@ -1,5 +1,5 @@
 import { createLineSplitter } from '../../../agent/line-splitter.ts';
-import { answeredWith } from './api-error.ts';
+import { answeredWith, askedWait } from './api-error.ts';
 import { listWhole, type Collections, type KubernetesApi } from './api.ts';
 import { between, createBackoff, pause } from './backoff.ts';
 import { createObjectStore, type ChangeType } from './object-store.ts';
@@ -205,7 +205,7 @@ export function watchCollection<K extends keyof Collections>(options: WatchOptio
         }
       } catch (error) {
         if (closing.signal.aborted) break;
-        wait = backoff.next();
+        wait = Math.max(backoff.next(), askedWait(error));
         const isExpired = error instanceof WatchError ? error.isExpired : answeredWith(error, 410);
         // Too old a position is nothing unusual after a long absence, and a list is the answer to it.
         if (isExpired) lose(null);
