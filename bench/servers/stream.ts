@@ -6,7 +6,7 @@ import { eventOf } from '../../src/flow/stream.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { createKeys } from '../../src/http/keys.ts';
 import { listen } from '../../src/http/server.ts';
-import { followJournal } from '../../src/runtime/local/follower.ts';
+import { followJournal } from '../../src/runtime/follower.ts';
 import { openStore } from '../../src/store/database.ts';
 import type { NewEvent } from '../../src/store/store.ts';
 import { createTelemetry } from '../../src/telemetry.ts';

@@ -95,6 +95,21 @@ export function createLineReader(attempt: string, offset: number): LineReader {
   };
 }
 
+/**
+ * One line by itself, its LF included; null where it is not an envelope of this attempt as the encoder writes it.
+ *
+ * @param prefix see `linePrefix`
+ */
+export function parseLine(prefix: string, bytes: Buffer): Line | null {
+  if (bytes.length > MAX_LINE_BYTES || bytes.indexOf(LF) !== bytes.length - 1 || !isUtf8(bytes)) return null;
+  const text = bytes.toString('utf8', 0, bytes.length - 1);
+  const line = text.startsWith(prefix) ? parseText(text, prefix.length) : null;
+  if (line === null) return null;
+  line.bytes = bytes;
+  line.end = bytes.length;
+  return line;
+}
+
 /** What stands behind the prefix, null where it is not what the encoder writes. */
 function parseText(text: string, start: number): Line | null {
   let at = start;

@@ -23,7 +23,7 @@ import {
 } from './leftovers.ts';
 
 /** `git apply` refuses patches of 1 GiB and more. */
-const MAX_PATCH_BYTES = 1000 * 1024 * 1024;
+export const MAX_PATCH_BYTES = 1000 * 1024 * 1024;
 
 export interface SnapshotRequest {
   /** The mirror's path (or a URL that hands out the base). */

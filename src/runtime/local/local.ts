@@ -13,7 +13,7 @@ import type { EndReason } from '../../contract/run.ts';
 import type { Git } from '../../git/command.ts';
 import { takeSnapshot } from '../../git/snapshot.ts';
 import type { AttemptEnd, Runtime, RuntimeEvents } from '../runtime.ts';
-import { followJournal } from './follower.ts';
+import { followJournal } from '../follower.ts';
 import type { Launcher, Process } from './launcher.ts';
 
 export interface LocalRuntimeOptions {

@@ -1,8 +1,8 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createDecoder } from '../../contract/envelope-codec.ts';
-import { eof as eofSchema } from '../../contract/attempt.ts';
-import type { AttemptEnd, Batch } from '../runtime.ts';
+import { createDecoder } from '../contract/envelope-codec.ts';
+import { eof as eofSchema } from '../contract/attempt.ts';
+import type { AttemptEnd, Batch } from './runtime.ts';
 
 /** Follows one attempt's journal from its start to its `eof`, or until its recorder is gone. */
 
