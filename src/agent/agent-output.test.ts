@@ -33,6 +33,7 @@ function memory() {
   };
   const journal: Journal = {
     bytes: 0,
+    seq: 0,
     get full() {
       return state.full;
     },

@@ -2,11 +2,14 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
+import type { EndReason } from '../contract/run.ts';
 import { signalGroup } from './process-identity.ts';
 
 export interface Exit {
   code: number | null;
   signal: string | null;
+  /** Why it ended, where its place knows more than that. Code and signal are null where the process itself was never heard of. */
+  known?: { reason: EndReason; message: string };
 }
 
 /** A started agent: the leader of a process group of its own. */

@@ -2,14 +2,13 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { AttemptSpec } from '../contract/attempt.ts';
 import { connectAcp, type AcpClient } from './acp-client.ts';
 import { createAgentOutput, type AgentOutput } from './agent-output.ts';
-import { AgentMissing, startAgent, type AgentProcess } from './agent-process.ts';
-import { agentCommand, agentEnvironment } from './child-env.ts';
-import type { AttemptPaths } from './claim.ts';
+import { AgentMissing, type AgentProcess } from './agent-process.ts';
+import { agentEnvironment } from './child-env.ts';
 import { converse, type Conversation } from './conversation.ts';
 import { watchDisk } from './disk-usage.ts';
 import { endingOfExit, type Ending } from './end-words.ts';
 import type { Journal } from './journal.ts';
-import { killStragglers } from './process-identity.ts';
+import type { Place } from './place.ts';
 import { watchSilence } from './silence.ts';
 import type { Stop, StopRequest } from './stop-request.ts';
 
@@ -27,9 +26,7 @@ export interface Graces {
 
 export interface AgentRun {
   spec: AttemptSpec;
-  paths: AttemptPaths;
-  env: Record<string, string | undefined>;
-  node: string;
+  place: Place;
   version: string;
   baseUrl: string;
   journal: Journal;
@@ -40,32 +37,38 @@ export interface AgentRun {
 export interface AgentRunEnd extends Ending {
   /** When its first message came (ms, of `performance.now()`). */
   firstMessageAt: number | null;
+  /** Whether nothing of it runs any more, for certain. */
+  gone: boolean;
 }
 
 /** Starts the agent, lets it work, and leaves nothing of it running: however it ends, that is the result. */
 export async function runAgent(run: AgentRun): Promise<AgentRunEnd> {
-  const { spec, paths, journal } = run;
+  const { spec, place, journal } = run;
+  const { paths } = place;
   let agent: AgentProcess;
   try {
-    agent = await startAgent(agentCommand(spec.agent.command, run.node), {
+    agent = await place.start(spec.agent.command, {
       cwd: paths.workspace,
-      env: agentEnvironment(run.env, spec, paths, run.baseUrl),
+      env: agentEnvironment(place.agentEnv, spec, paths, run.baseUrl),
     });
   } catch (error) {
     if (!(error instanceof AgentMissing)) throw error;
     journal.note('agent_missing', error.message);
-    return { reason: 'agent_missing', message: error.message, exit: null, firstMessageAt: null };
+    return { reason: 'agent_missing', message: error.message, exit: null, firstMessageAt: null, gone: true };
   }
+  let gone = false;
+  let end;
   try {
-    return await attend(run, agent);
+    end = await attend(run, agent);
   } finally {
     agent.signal('SIGKILL');
-    await killStragglers(spec.attempt_id);
+    gone = (await place.killRest()) !== null;
   }
+  return { ...end, gone };
 }
 
-async function attend(run: AgentRun, agent: AgentProcess): Promise<AgentRunEnd> {
-  const { spec, journal, stop } = run;
+async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRunEnd, 'gone'>> {
+  const { spec, place, journal, stop } = run;
   const { limits } = spec;
   let client: AcpClient | null = null;
   const output = createAgentOutput({
@@ -75,7 +78,7 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<AgentRunEnd> 
     onLimit: () => stop.ask('output_limit', `The agent printed more than ${limits.max_output_bytes} bytes.`),
     ready: () => client?.ready() ?? null,
   });
-  const { paths } = run;
+  const { paths } = place;
   const disk = watchDisk({
     folders: [paths.workspace, paths.home, paths.tmp],
     more: () => journal.bytes,
@@ -108,7 +111,7 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<AgentRunEnd> 
     silence.stop();
     disk.stop();
     client.close();
-    await drain(reading, agent, output, spec.attempt_id, journal);
+    await drain(reading, agent, output, place, journal);
   }
 
   async function end(
@@ -124,13 +127,13 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<AgentRunEnd> 
         const exit = await agent.exited;
         // Its children may hold the pipes open: what it had said itself is in them already.
         agent.signal('SIGKILL');
-        await noteStragglers(spec.attempt_id, journal);
+        await noteStragglers(place, journal);
         await Promise.race([reading, wait(2000)]);
         // Its answer may have been the last thing it said.
         const answered = await Promise.race([conversation.turn, wait(100, null)]);
         if (answered !== null) return { ...answered, exit };
         const ending = endingOfExit(exit, conversation.phase, output.stderrTail());
-        journal.note('agent_exit', ending.message ?? '', { exit_code: exit.code, signal: exit.signal });
+        journal.note(ending.reason, ending.message ?? '', { exit_code: exit.code, signal: exit.signal });
         return ending;
       }
       case 'stop':
@@ -171,11 +174,11 @@ async function drain(
   reading: Promise<void>,
   agent: AgentProcess,
   output: AgentOutput,
-  attemptId: string,
+  place: Place,
   journal: Journal,
 ): Promise<void> {
   agent.signal('SIGKILL');
-  await noteStragglers(attemptId, journal);
+  await noteStragglers(place, journal);
   await Promise.race([reading, wait(2000)]);
   // Somebody who escaped holds them: they are closed on our side.
   agent.stdin.destroy();
@@ -189,8 +192,8 @@ async function drain(
   }
 }
 
-export async function noteStragglers(attemptId: string, journal: Journal): Promise<void> {
-  const count = await killStragglers(attemptId);
-  if (count > 0)
+export async function noteStragglers(place: Place, journal: Journal): Promise<void> {
+  const count = await place.killRest();
+  if (count !== null && count > 0)
     journal.note('stragglers_killed', `${count} processes that the agent had left running were killed.`, { count });
 }

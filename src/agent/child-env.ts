@@ -1,6 +1,6 @@
 import { dirname, extname, join } from 'node:path';
 import type { AttemptSpec } from '../contract/attempt.ts';
-import type { AttemptPaths } from './claim.ts';
+import type { PlacePaths } from './place.ts';
 import { ATTEMPT_VARIABLE } from './process-identity.ts';
 
 /** What an agent is started with. Values: a test reads them with no process. */
@@ -21,7 +21,7 @@ export function modelName(model: string): string {
 export function agentEnvironment(
   env: Record<string, string | undefined>,
   spec: AttemptSpec,
-  paths: AttemptPaths,
+  paths: PlacePaths,
   baseUrl: string,
 ): Record<string, string> {
   const result: Record<string, string> = {};

@@ -63,6 +63,14 @@ export function endingOfExit(exit: Exit, during: string, stderrTail: string): En
   const how = exit.signal === null ? `exit code ${exit.code ?? 'unknown'}` : `signal ${exit.signal}`;
   const oom = exit.signal === 'SIGKILL' ? ' (the system may have been out of memory)' : '';
   const said = stderrTail === '' ? '' : ` It said: ${stderrTail}`;
+  if (exit.known !== undefined) {
+    const { reason, message } = exit.known;
+    return {
+      reason,
+      message: shorten(`${message}${said}`),
+      exit: exit.code === null && exit.signal === null ? null : { code: exit.code, signal: exit.signal },
+    };
+  }
   return {
     reason: 'agent_exit',
     message: shorten(`The agent ended during ${during}, with ${how}${oom}.${said}`),

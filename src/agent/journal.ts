@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Eof } from '../contract/attempt.ts';
@@ -10,6 +10,8 @@ import { now } from '../contract/ids.ts';
 export interface Journal {
   /** Bytes written and waiting to be. */
   readonly bytes: number;
+  /** The number of the last line. */
+  readonly seq: number;
   /** Numbers one event and queues it. `data` is JSON text. Never waits; see {@link Journal.drained}. */
   append(type: EnvelopeType, data: string): void;
   /** The recorder's own words. `facts` are added to `{code, message}`. */
@@ -32,7 +34,13 @@ export interface JournalOptions {
   /** Told once when a write failed (usually: the disk is full). The journal goes on trying. */
   onTrouble(error: NodeJS.ErrnoException): void;
   /** How long a failing write is tried again before it is given up (ms). */
-  patienceMs?: number;
+  patienceMs?: number | undefined;
+  /** What the file holds already: its last number, its bytes, the hash over its numbered lines. */
+  resume?: { seq: number; bytes: number; hash: Hash } | undefined;
+  /** Told of every event when it is numbered: where in the file its first line will begin. */
+  onAppend?: ((seq: number, offset: number) => void) | undefined;
+  /** Told of every batch once it is in the file: whole lines, and the last number and the length of the file with them. */
+  onWritten?: ((batch: Buffer, seq: number, bytes: number) => void) | undefined;
 }
 
 /** More than this waiting, and readers of the agent's pipes stop. Bytes. */
@@ -53,9 +61,9 @@ export interface JournalFile {
 
 export function createJournal(options: JournalOptions, file: JournalFile): Journal {
   const { attempt } = options;
-  const hash = createHash('sha256');
-  let seq = 0;
-  let bytes = 0;
+  const hash = options.resume?.hash ?? createHash('sha256');
+  let seq = options.resume?.seq ?? 0;
+  let bytes = options.resume?.bytes ?? 0;
   let waiting: Buffer[] = [];
   let waitingBytes = 0;
   let writing: Promise<void> | null = null;
@@ -95,9 +103,12 @@ export function createJournal(options: JournalOptions, file: JournalFile): Journ
 
   async function flush(): Promise<void> {
     const batch = waiting.length === 1 ? waiting[0] : Buffer.concat(waiting);
+    const upTo = { seq, bytes };
     waiting = [];
-    if (batch !== undefined) await write(batch);
-    waitingBytes -= batch?.length ?? 0;
+    if (batch === undefined) return;
+    await write(batch);
+    waitingBytes -= batch.length;
+    if (failure === null) options.onWritten?.(batch, upTo.seq, upTo.bytes);
   }
 
   /** A write may take only a part before the disk is full: it goes on where it stopped, so that no line is ever written twice or halved. */
@@ -128,11 +139,15 @@ export function createJournal(options: JournalOptions, file: JournalFile): Journ
     get bytes() {
       return bytes;
     },
+    get seq() {
+      return seq;
+    },
     get full() {
       return waitingBytes > HIGH_WATER && failure === null;
     },
     append: (type, data) => {
       const lines = encodeEnvelope({ attempt, seq: seq + 1, ts: time(), type, data });
+      options.onAppend?.(seq + 1, bytes);
       seq += lines.length;
       for (const line of lines) {
         hash.update(line);
@@ -148,7 +163,9 @@ export function createJournal(options: JournalOptions, file: JournalFile): Journ
     drained: () => (journal.full ? new Promise((resolve) => roomWanted.push(resolve)) : Promise.resolve()),
     close: async (word) => {
       const eof: Eof = { lastSeq: seq + 1, sha256: hash.digest('hex'), ...word };
-      for (const line of encodeEnvelope({ attempt, seq: seq + 1, ts: time(), type: 'eof', data: JSON.stringify(eof) }))
+      options.onAppend?.(seq + 1, bytes);
+      seq += 1;
+      for (const line of encodeEnvelope({ attempt, seq, ts: time(), type: 'eof', data: JSON.stringify(eof) }))
         queue(line);
       schedule();
       while (writing !== null) await writing;

@@ -72,11 +72,11 @@ async function main(attempt: string | undefined): Promise<number> {
   const early = await readStop(attempt);
   if (early !== null || signalled) stopping.abort(early ?? 'cancelled');
   const { runRecorder } = await import('./recorder.ts');
+  const { localPlace } = await import('./place.ts');
   await runRecorder({
     spec,
-    directory: attempt,
+    place: localPlace({ spec, directory: attempt, env: process.env, node: process.execPath }),
     env: process.env,
-    node: process.execPath,
     version: await ownVersion(),
     signal: stopping.signal,
     crashed: crash.signal,

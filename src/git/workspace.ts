@@ -8,11 +8,13 @@ const IDENTITY = { name: 'AIdeator agent', email: 'agent@aideator.invalid' };
 
 /**
  * Makes an attempt's workspace: a repository of its own with the base checked out on a new branch, no remote, and an identity
- * to commit with. Objects are hard links into the mirror (on one disk). Drivers named in `.gitattributes` (LFS, …) do not run:
+ * to commit with. Objects are hard links into the mirror (on one disk), or copies. Drivers named in `.gitattributes` (LFS, …) do not run:
  * their files stay as they are stored. Submodules stay empty.
  *
  * @param source the mirror's path, or a URL that hands out the base.
  * @param dir must not exist, or be empty.
+ * @param linked whether object files may be shared (hard links); else they are copied: whoever works in the workspace could
+ *   write through a link into the source.
  * Errors: git_failed, disk_full.
  */
 export async function makeWorkspace(
@@ -22,8 +24,16 @@ export async function makeWorkspace(
     base,
     dir,
     branch,
+    linked = true,
     signal,
-  }: { source: string; base: string; dir: string; branch: string; signal?: AbortSignal | undefined },
+  }: {
+    source: string;
+    base: string;
+    dir: string;
+    branch: string;
+    linked?: boolean | undefined;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<void> {
   assertObjectName(base);
   // A clone of a shallow repository is no local one, and so would miss a base that is only pinned.
@@ -60,6 +70,7 @@ export async function makeWorkspace(
     'clone',
     '--quiet',
     '--local',
+    ...(linked ? [] : ['--no-hardlinks']),
     '--no-checkout',
     '--template=',
     '--origin=source',

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { localPlace } from '../../src/agent/place.ts';
 import { runRecorder, type RecorderOptions } from '../../src/agent/recorder.ts';
 import type { AttemptResult, AttemptSpec, Eof } from '../../src/contract/attempt.ts';
 import { createDecoder } from '../../src/contract/envelope-codec.ts';
@@ -105,7 +106,9 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
     base: spec.repository.base,
     read,
     run: async (more = {}) => {
-      await runRecorder({ spec, directory, env: process.env, node: process.execPath, version: '0.0.0', ...more });
+      const env = more.env ?? process.env;
+      const place = localPlace({ spec, directory, env, node: process.execPath });
+      await runRecorder({ spec, place, env, version: '0.0.0', ...more });
       return read();
     },
   };
