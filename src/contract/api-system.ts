@@ -49,6 +49,22 @@ export const info = z
   .meta({ id: 'Info' });
 export type Info = z.infer<typeof info>;
 
+/** One thing that was looked at: whether it is there, in words, and what to do where it is not. */
+export const finding = z
+  .object({
+    check: z
+      .string()
+      .meta({ description: 'What was looked at, a word or two, e.g. `jobs: create`, `quota`, `image`.' }),
+    state: z.enum(['ok', 'warn', 'fail']),
+    text: z.string(),
+    hint: z.string().optional(),
+  })
+  .meta({ id: 'Finding' });
+export type Finding = z.infer<typeof finding>;
+/** What the server finds when it looks whether attempts can run where it runs them. */
+export const doctorReport = z.object({ findings: z.array(finding) }).meta({ id: 'DoctorReport' });
+export type DoctorReport = z.infer<typeof doctorReport>;
+
 /** RFC 9457. `type` is `about:blank`-free: /problems/<code>. */
 export const problem = z
   .object({
