@@ -16,8 +16,8 @@ const lock = join(root, '.setup-lock');
 /** Who holds the lock, a line each: this process, and (negative) the process group of its npm, which may outlive it. */
 const holders = join(lock, 'pids');
 
-/** The oldest that work: Node 20 runs this file and npm; git 2.38 honours `-c safe.directory`, which src/git needs. */
-const oldest = { node: [20, 0], git: [2, 38] };
+/** The oldest that work: Node 20 runs this file and npm; git as in src/git/command.ts. */
+const oldest = { node: [20, 0], git: [2, 34] };
 
 /** What the person at the keyboard has to do something about: printed without a stack. */
 class SetupError extends Error {}

@@ -1,31 +1,16 @@
 import { createServer } from 'node:http';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Run } from '../src/contract/api.ts';
-import { newPerson, type Person } from './support/cli.ts';
+import { newPerson, submit } from './support/cli.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
 import { until } from './support/until.ts';
 
 /** The CLI as people use it, against the server that it starts by itself. */
 
 const runIdIn = (text: string): string => /\b[a-z][a-z0-9]{9}\b/.exec(text)?.[0] ?? '';
-
-async function submit(person: Person, repository: string, ...more: string[]): Promise<string> {
-  const { code, out, err } = await person.run(
-    'run',
-    '--repo',
-    repository,
-    '--prompt',
-    'Set the value.',
-    '--detach',
-    '--json',
-    ...more,
-  );
-  expect([code, err]).toEqual([0, '']);
-  return (JSON.parse(out) as { run_id: string }).run_id;
-}
 
 describe('the main job, typed', () => {
   test('run, list, show, logs, compare, choose, ship, rm', async () => {
@@ -225,65 +210,6 @@ describe('while a run goes on', () => {
     expect((await person.start(['compare', 'last', '0', '2'], { terminal }).done).out).toBe(
       '0 and 2 are the same to the byte.\n',
     );
-  });
-});
-
-describe('the server in the background', () => {
-  test('two CLIs at the same time end up with one; a killed one is replaced, and nothing is lost', async () => {
-    const person = newPerson();
-    const [a, b] = await Promise.all([person.run('doctor', '--json'), person.run('list', '--json')]);
-    expect([a.code, b.code]).toEqual([0, 0]);
-    const { pid } = JSON.parse(readFileSync(join(person.dataDir, 'server.json'), 'utf8')) as { pid: number };
-    const log = readFileSync(join(person.dataDir, 'server.log'), 'utf8');
-    expect(log.match(/"url":"http/g)).toHaveLength(1);
-
-    const id = await submit(person, sourceRepository(), '-n', '1', '--agent', 'lingerer');
-    const watching = person.start(['watch', id, '--json', '--stream']);
-    await until(() => watching.out.includes('waiting'));
-    process.kill(pid, 'SIGKILL');
-    await until(() => watching.err.includes('The connection was lost'));
-    await until(() => watching.err.includes('Connected again.'));
-    await person.run('cancel', id);
-    expect((await watching.done).code).toBe(10);
-    const seen = watching.out
-      .trimEnd()
-      .split('\n')
-      .map((line) => (JSON.parse(line) as { id: number }).id);
-    const stored = (await person.run('logs', id, '--json')).out
-      .trimEnd()
-      .split('\n')
-      .map((line) => (JSON.parse(line) as { id: number }).id);
-    expect(seen).toEqual(stored);
-  });
-
-  test('one that cannot start says why: a damaged database, a folder that cannot be written', async () => {
-    const person = newPerson();
-    mkdirSync(person.dataDir);
-    writeFileSync(
-      join(person.dataDir, 'aideator.sqlite'),
-      'this is no database, and long enough to be looked at'.repeat(100),
-    );
-    const damaged = await person.run('list', '--json');
-    expect(damaged.code).toBe(5);
-    expect(JSON.parse(damaged.out)).toMatchObject({ code: 'database_corrupt' });
-    writeFileSync(join(person.home, 'file'), '');
-    const unwritable = await person.run('list', '--data-dir', join(person.home, 'file', 'data'));
-    expect(unwritable.code).toBe(5);
-    expect(unwritable.err).toContain('code: data_dir_readonly');
-  });
-
-  test('started before the key was set: it is started anew with it', async () => {
-    const person = newPerson({ settings: { default_model: null } });
-    const repository = sourceRepository();
-    const without = await person.run('run', '--repo', repository, '--prompt', 'x');
-    expect(without.code).toBe(5);
-    expect(without.err).toContain('ANTHROPIC_API_KEY or OPENAI_API_KEY');
-    expect(without.err).toContain('aideator demo');
-    const { done } = person.start(['run', '--repo', repository, '--prompt', 'x', '-n', '1', '--detach'], {
-      env: { ANTHROPIC_API_KEY: 'sk-none' },
-    });
-    const { code, err } = await done;
-    expect([code, err]).toEqual([0, 'The server was started before ANTHROPIC_API_KEY was set: starting it anew.\n']);
   });
 });
 

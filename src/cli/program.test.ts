@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { newPerson } from '../../test/support/cli.ts';
+import { newPerson, packageVersion } from '../../test/support/cli.ts';
 import { absoluteRepository, variationOf } from './commands/run.ts';
 
 describe('usage', () => {
@@ -11,7 +11,7 @@ describe('usage', () => {
     expect(help).toMatchObject({ code: 0, err: '' });
     expect(help.out).toContain('Exit codes:');
     expect((await person.run('run', '--help')).out).toContain('--prompt-file <file>');
-    expect(await person.run('--version')).toEqual({ code: 0, out: '0.0.0-test\n', err: '' });
+    expect(await person.run('--version')).toEqual({ code: 0, out: `${packageVersion}\n`, err: '' });
   });
 
   test.each([
@@ -58,7 +58,7 @@ describe('usage', () => {
       code: 'invalid_request',
       detail: expect.stringContaining('Did you mean --prompt?') as string,
     });
-    expect(await newPerson().run('--json', '--version')).toEqual({ code: 0, out: '0.0.0-test\n', err: '' });
+    expect(await newPerson().run('--json', '--version')).toEqual({ code: 0, out: `${packageVersion}\n`, err: '' });
   });
 
   test('colours: a terminal has them, NO_COLOR and --no-color take them, FORCE_COLOR gives them', async () => {

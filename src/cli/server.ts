@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import { problem } from '../contract/api-system.ts';
 import { AppError, type ErrorCode, errorCodes } from '../errors.ts';
 import { unreachable } from './client.ts';
+import { type Imprint, imprint } from './imprint.ts';
 import type { Io } from './io.ts';
 
 /** What a running server says of itself in `<data_dir>/server.json`. */
@@ -202,20 +203,25 @@ export async function stopServer(dataDir: string): Promise<void> {
   }
 }
 
-const backgroundFile = (dataDir: string): string => join(dataDir, 'background.pid');
+const backgroundFile = (dataDir: string): string => join(dataDir, 'background.json');
+
+const background = z.object({ pid: z.int(), imprint });
+export type BackgroundServer = z.infer<typeof background>;
 
 /** Notes that this process is a server in the background: one that nobody minds to be replaced. Returns the way to take it back. */
-export function markBackground(dataDir: string): () => void {
-  writeFileSync(backgroundFile(dataDir), `${process.pid}\n`);
+export function markBackground(dataDir: string, made: Imprint): () => void {
+  const self: BackgroundServer = { pid: process.pid, imprint: made };
+  writeFileSync(backgroundFile(dataDir), `${JSON.stringify(self)}\n`);
   return () => rmSync(backgroundFile(dataDir), { force: true });
 }
 
-/** The process id of the data directory's server where it is one in the background; null where none is, or a person started it. */
-export function backgroundServer(dataDir: string): number | null {
+/** The data directory's server where it is one in the background; null where none is, or a person started it. */
+export function backgroundServer(dataDir: string): BackgroundServer | null {
   const file = readServerFile(dataDir);
   if (file === null || !isAlive(file.pid)) return null;
   try {
-    return Number(readFileSync(backgroundFile(dataDir), 'utf8')) === file.pid ? file.pid : null;
+    const noted = background.parse(JSON.parse(readFileSync(backgroundFile(dataDir), 'utf8')));
+    return noted.pid === file.pid ? noted : null;
   } catch {
     return null; // started by a person
   }

@@ -3,9 +3,10 @@ import { RUN_ID } from '../contract/ids.ts';
 import type { RunSummary } from '../contract/api.ts';
 import { AppError } from '../errors.ts';
 import { Client } from './client.ts';
+import { changeSince } from './imprint.ts';
 import type { Io } from './io.ts';
 import { choosePalette, noColours, type Palette } from './palette.ts';
-import { ensureServer } from './server.ts';
+import { backgroundServer, ensureServer, stopServer } from './server.ts';
 
 /** The options that every command has. */
 export interface GlobalOptions {
@@ -56,6 +57,26 @@ export class Session {
     if (url !== null) return new Client({ url, key });
     const locate = (): Promise<string> => ensureServer(this.place, this.io);
     return new Client({ url: await locate(), key, relocate: locate });
+  }
+
+  /**
+   * As `connect`, for what makes new attempts: a server in the background that was started before a key or a setting was
+   * changed is started anew with it, unless runs are under way there.
+   */
+  async connectUpToDate(): Promise<Client> {
+    const { config } = this;
+    const client = await this.connect();
+    const running = config.url === null ? backgroundServer(config.data_dir) : null;
+    const change = running === null ? null : changeSince(running.imprint, config, this.io.version);
+    if (change === null) return client;
+    if ((await client.info()).active_runs > 0) {
+      this.remark(`The server was started before ${change}, and has runs under way: it goes on as it is.`);
+      return client;
+    }
+    this.remark(`The server was started before ${change}: starting it anew.`);
+    await stopServer(config.data_dir);
+    await client.relocate();
+    return client;
   }
 
   /** Lines for people, on standard output. */

@@ -199,7 +199,7 @@ export function defaultModel(context: Pick<Context, 'config'>): string {
   if (keys['anthropic']?.key != null) return 'anthropic/claude-sonnet-4-5';
   if (keys['openai']?.key != null) return 'openai/gpt-5';
   throw new AppError('provider_key_missing', 'No model was named and no provider has a key.', {
-    hint: 'Set ANTHROPIC_API_KEY or OPENAI_API_KEY and start the server anew (export ANTHROPIC_API_KEY=…), or name a model of your own under `default_model:`. To see the whole loop without a key: `aideator demo`.',
+    hint: 'Set ANTHROPIC_API_KEY or OPENAI_API_KEY where the server is started (export ANTHROPIC_API_KEY=…), or name a model of your own under `default_model:`. To see the whole loop without a key: `aideator demo`.',
   });
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pipeline } from 'node:stream/promises';
@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { makeRepository } from '../../test/support/repository.ts';
 import { tempDir } from '../../test/support/temp.ts';
 import { checkGit, createGit } from './command.ts';
-import { gitEnvironment } from './environment.ts';
+import { gitEnvironment, safeConfigFile } from './environment.ts';
 
 const PATH = process.env['PATH'];
 const git = createGit({ env: { PATH } });
@@ -100,12 +100,12 @@ describe('createGit', () => {
     const none = createGit({ env: { PATH: tempDir() } });
     await expect(checkGit(none)).rejects.toMatchObject({
       code: 'tool_missing',
-      hint: expect.stringContaining('Install git 2.38'),
+      hint: expect.stringContaining('Install git 2.34'),
     });
-    const old = createGit({ env: { PATH: fakeGit('echo git version 2.37.9') } });
+    const old = createGit({ env: { PATH: fakeGit('echo git version 2.33.9') } });
     await expect(checkGit(old)).rejects.toMatchObject({
       code: 'tool_missing',
-      message: expect.stringContaining('2.37.9'),
+      message: expect.stringContaining('2.33.9'),
     });
     const odd = createGit({ env: { PATH: fakeGit('echo hello') } });
     await expect(checkGit(odd)).rejects.toMatchObject({ code: 'tool_missing' });
@@ -179,7 +179,8 @@ describe('configuration', () => {
     for (const name of ['GIT_INDEX_FILE', 'GIT_WORK_TREE', 'GIT_TRACE', 'EMPTY'])
       expect(person).not.toHaveProperty(name);
     const nobody = gitEnvironment(env, 'none');
-    expect(nobody).toMatchObject({ HOME: '/nonexistent', GIT_CONFIG_GLOBAL: '/dev/null' });
+    expect(nobody).toMatchObject({ HOME: '/nonexistent', GIT_CONFIG_GLOBAL: safeConfigFile });
+    expect(readFileSync(safeConfigFile, 'utf8').replaceAll(/^#.*\n/gm, '')).toBe('[safe]\n\tdirectory = *\n');
     for (const name of ['SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_INDEX_FILE']) expect(nobody).not.toHaveProperty(name);
   });
 });

@@ -45,8 +45,8 @@ export interface GitResult {
 /** Runs one git command. Errors: tool_missing, disk_full, git_failed (`details.timed_out` where its time was up, `details.aborted`). */
 export type Git = (args: readonly string[], options?: GitOptions) => Promise<GitResult>;
 
-/** What is really needed: `-c safe.directory` is honoured from 2.38 on. */
-const NEEDED: readonly [number, number] = [2, 38];
+/** What was tried: 2.34 is the oldest that is still in use (Ubuntu 22.04). GIT_CONFIG_GLOBAL needs 2.32. */
+const NEEDED: readonly [number, number] = [2, 34];
 const STDERR_KEPT = 16 * 1024;
 const GRACE_MS = 1_000;
 const HELPER_MS = 2_000;

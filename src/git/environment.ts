@@ -1,8 +1,13 @@
+import { join } from 'node:path';
+
 /** The environments git is run in, and the configuration it is given. Values: a test reads them with no process. */
 
+/** The one configuration file of safe commands, in the place of a user's; it says itself why it is a file. */
+export const safeConfigFile = join(import.meta.dirname, 'safe.gitconfig');
+
 /**
- * Configuration of every safe command. No file of a system or a user is read (see {@link gitEnvironment}); what stands here
- * overrides the configuration of the repository itself, for the commands that look at a user's repository.
+ * Configuration of every safe command. No file of a system or a user is read but ours (see {@link gitEnvironment}); what stands
+ * here overrides the configuration of the repository itself, for the commands that look at a user's repository.
  */
 export const safeConfig: readonly string[] = config({
   'core.hooksPath': '/dev/null',
@@ -15,7 +20,6 @@ export const safeConfig: readonly string[] = config({
   'core.quotePath': 'true',
   'credential.helper': '',
   'protocol.ext.allow': 'never',
-  'safe.directory': '*',
   'submodule.recurse': 'false',
   'commit.gpgSign': 'false',
   'gc.auto': '0',
@@ -58,7 +62,7 @@ export function gitEnvironment(
       ...always,
       HOME: '/nonexistent',
       GIT_CONFIG_NOSYSTEM: '1',
-      GIT_CONFIG_GLOBAL: '/dev/null',
+      GIT_CONFIG_GLOBAL: safeConfigFile,
       GIT_CONFIG_SYSTEM: '/dev/null',
       GIT_ATTR_NOSYSTEM: '1',
       GIT_NO_REPLACE_OBJECTS: '1',

@@ -154,7 +154,11 @@ describe('a local repository', () => {
       uncommitted: null,
     });
     expect(existsSync(marker)).toBe(false);
-    await expect(mirrors.resolve(`file://${repository.path}`, undefined)).rejects.toMatchObject({
+    // Over a URL it is git's own upload-pack that looks at the owner: since 2.45, and since the security releases of that day.
+    const url = `file://${repository.path}`;
+    const { code } = await foreign(['ls-remote', url], { user: 'person', accept: 'any' });
+    if (code === 0) return;
+    await expect(mirrors.resolve(url, undefined)).rejects.toMatchObject({
       code: 'repository_unreachable',
       hint: expect.stringContaining('safe.directory'),
     });

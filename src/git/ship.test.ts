@@ -110,7 +110,7 @@ describe('a branch in a local repository', () => {
   });
 
   test('an existing one is moved only when forced, a checked-out one never', async () => {
-    const { repository, commit, ship } = await scene();
+    const { repository, commit, gitDir, ship } = await scene();
     repository.git('branch', 'taken');
     const base = repository.head();
     await expect(ship('taken')).rejects.toMatchObject({ code: 'branch_exists', hint: expect.any(String) });
@@ -130,6 +130,14 @@ describe('a branch in a local repository', () => {
       join(tempDir(), 'linked'),
     );
     await expect(ship('elsewhere', { force: true })).rejects.toMatchObject({ code: 'branch_checked_out' });
+    // An older git would move it.
+    const older: Git = (args, options) =>
+      args[0] === 'branch' ? git(['update-ref', `refs/heads/${args.at(-2)}`, commit], options) : git(args, options);
+    const request = { repository: repository.path, commit, gitDir, branch: 'elsewhere', force: true };
+    await expect(shipBranch(older, request)).rejects.toMatchObject({
+      code: 'branch_checked_out',
+      message: expect.stringMatching(/work tree .*linked\.$/),
+    });
     expect(repository.git('rev-parse', 'main', 'elsewhere')).toBe(`${base}\n${base}`);
     await expect(ship('taken/deeper')).rejects.toMatchObject({ code: 'ship_failed' });
   });

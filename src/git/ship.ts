@@ -4,7 +4,7 @@ import { AppError } from '../errors.ts';
 import { parseAddress } from './address.ts';
 import { applyToTree, assertObjectName, borrow, textOf } from './borrowed.ts';
 import { assertBranchName } from './branch.ts';
-import { lastWords, type Git } from './command.ts';
+import { type Git, type GitOptions, lastWords } from './command.ts';
 import { foreignOwner, remoteFailure } from './failures.ts';
 import { ANY_COMMIT } from './mirror-access.ts';
 
@@ -92,6 +92,9 @@ async function shipToPath(git: Git, { repository, commit, branch, force, gitDir 
   if (/dubious ownership/.test(at.stderr)) throw foreignOwner(repository);
   if (at.code === 0 && textOf(at) === commit) return;
   if (at.code === 0 && !force) throw branchExists(branch);
+  // git refuses to move a branch of another work tree, but only from 2.36 on.
+  const holder = at.code === 0 ? await workTreeOf(git, branch, there) : null;
+  if (holder !== null) throw checkedOut(branch, `it is that of the work tree ${holder}.`);
   // Objects first, then the branch: its making is one atomic step of git's own with git's own checks.
   const fetched = await git(
     // prettier-ignore
@@ -105,9 +108,19 @@ async function shipToPath(git: Git, { repository, commit, branch, force, gitDir 
   });
   if (made.code === 0) return;
   if (/checked out at|used by worktree at|current branch|being (rebased|bisected)/i.test(made.stderr))
-    throw checkedOut(branch, made.stderr);
+    throw checkedOut(branch, lastWords(made.stderr));
   if (/already exists/i.test(made.stderr)) throw branchExists(branch);
   throw shipFailed(repository, made.stderr);
+}
+
+/** The work tree that has the branch checked out; null where none has. */
+async function workTreeOf(git: Git, branch: string, there: GitOptions): Promise<string | null> {
+  const { stdout } = await git(['worktree', 'list', '--porcelain'], there);
+  for (const entry of stdout.toString().split('\n\n')) {
+    const lines = entry.split('\n');
+    if (lines.includes(`branch refs/heads/${branch}`)) return lines[0]?.replace(/^worktree /, '') ?? '';
+  }
+  return null;
 }
 
 async function shipToUrl(
@@ -213,12 +226,10 @@ function branchExists(branch: string): AppError {
   });
 }
 
-function checkedOut(branch: string, stderr: string): AppError {
-  return new AppError(
-    'branch_checked_out',
-    `The branch ${branch} is checked out, so it is not moved: ${lastWords(stderr)}`,
-    { hint: 'Choose another name.' },
-  );
+function checkedOut(branch: string, how: string): AppError {
+  return new AppError('branch_checked_out', `The branch ${branch} is checked out, so it is not moved: ${how}`, {
+    hint: 'Choose another name.',
+  });
 }
 
 function shipFailed(shown: string, stderr: string): AppError {

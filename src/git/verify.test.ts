@@ -59,7 +59,7 @@ test('a patch that does not apply, makes another tree, is cut or is no patch is 
   await expect(claim(patch.slice(0, -4))).rejects.toMatchObject({ code: 'patch_invalid' });
   await expect(claim('no patch at all\n')).rejects.toMatchObject({
     code: 'patch_invalid',
-    message: expect.stringContaining('No valid patches'),
+    message: expect.stringMatching(/No valid patches|unrecognized input/),
   });
 });
 

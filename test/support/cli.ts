@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { Io } from '../../src/cli/io.ts';
 import { runCli } from '../../src/cli/program.ts';
@@ -8,6 +8,13 @@ import { startHouse } from '../../src/compose.ts';
 import { testEnv } from './house.ts';
 import { tempDir } from './temp.ts';
 import { until } from './until.ts';
+
+/** The package's own: the server that the CLI starts in the background is a process of main.ts and says the same. */
+export const { version: packageVersion } = JSON.parse(
+  readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8'),
+) as {
+  version: string;
+};
 
 /** A person at a keyboard: command lines run in this process, against the server that the CLI itself starts or finds. */
 export interface Person {
@@ -99,7 +106,7 @@ export function newPerson(more: { settings?: Record<string, unknown>; env?: Reco
       now: () => Date.now(),
       rawArguments: () => options.rawArguments ?? null,
       program: [process.execPath, join(import.meta.dirname, '..', '..', 'src', 'main.ts')],
-      version: '0.0.0-test',
+      version: packageVersion,
       startHouse,
     };
     return {
@@ -115,6 +122,22 @@ export function newPerson(more: { settings?: Record<string, unknown>; env?: Reco
     };
   };
   return { home, dataDir, env, start, run: (...argv) => start(argv).done };
+}
+
+/** Submits a run with `run --detach`; its id. */
+export async function submit(person: Person, repository: string, ...more: string[]): Promise<string> {
+  const { code, out, err } = await person.run(
+    'run',
+    '--repo',
+    repository,
+    '--prompt',
+    'Set the value.',
+    '--detach',
+    '--json',
+    ...more,
+  );
+  expect([code, err]).toEqual([0, '']);
+  return (JSON.parse(out) as { run_id: string }).run_id;
 }
 
 /** The server that the CLI left in the background. */

@@ -26,7 +26,7 @@ export async function cancel(session: Session, [given = '', variation]: string[]
 /** `aideator retry`: a failed or cancelled variation as a new attempt. */
 export async function retry(session: Session, [given = '', variation = '']: string[]): Promise<number> {
   const index = wholeNumber('The variation')(variation);
-  const client = await session.connect();
+  const client = await session.connectUpToDate();
   const runId = await findRunId(client, given);
   const run = await client.retry(runId, index);
   if (session.json) session.printJson(run);

@@ -19,7 +19,7 @@ interface Check {
 }
 
 /** The oldest git whose options are used. */
-const OLDEST_GIT = [2, 38] as const;
+const OLDEST_GIT = [2, 34] as const;
 /** Bytes below which a run is likely to fill the disk. */
 const LITTLE_SPACE = 1024 ** 3;
 

@@ -6,7 +6,8 @@ import { AppError, toAppError } from '../../errors.ts';
 import type { Client } from '../client.ts';
 import { plainLine, wrap } from '../display.ts';
 import { plural } from '../format.ts';
-import { stopServer } from '../server.ts';
+import { keySource } from '../imprint.ts';
+import { backgroundServer } from '../server.ts';
 import type { Session } from '../session.ts';
 import { follow } from './watch.ts';
 
@@ -31,7 +32,7 @@ export interface RunOptions {
 /** `aideator run`: submits, says what was started and where, and shows it. */
 export async function run(session: Session, _args: string[], options: RunOptions): Promise<number> {
   const body = await requestOf(session, options);
-  const client = await session.connect();
+  const client = await session.connectUpToDate();
   const submitted = await submit(session, client, body);
   if (options.detach === true) {
     if (session.json) session.printJson(submitted);
@@ -53,41 +54,38 @@ function announce(session: Session, info: Info, { run_id: id, base }: Submitted,
   );
 }
 
-/** Submits; where a background server was started before the key was set, it is started anew with it. */
+/** Submits; where a key is missing, says what to do about it here. */
 async function submit(session: Session, client: Client, body: SubmitInput): Promise<Submitted> {
   try {
     return await client.submit(body);
   } catch (thrown) {
     const error = toAppError(thrown);
     if (error.code !== 'provider_key_missing' || session.config.url !== null) throw error;
-    const { keys, data_dir: dataDir } = session.config;
-    const info = await client.info();
-    const missing = info.providers.filter(({ name, key }) => key === 'missing' && keys[name]?.key != null);
-    const [first] = missing;
-    if (first === undefined) throw withOffer(error);
-    const from = (keys[first.name]?.from ?? 'the key').replace(/^environment /, '');
-    if (info.active_runs > 0) {
-      throw new AppError(
-        'provider_key_missing',
-        `The running server was started without ${from}, and has runs under way.`,
-        {
-          hint: 'When they are over, run this again: the server is then started anew, with the key. If you started it yourself with `aideator serve`, start it anew there.',
-        },
-      );
-    }
-    session.remark(`The server was started before ${from} was set: starting it anew.`);
-    await stopServer(dataDir);
-    await client.relocate();
-    return client.submit(body);
+    throw await missingKey(session, client, error);
   }
 }
 
-function withOffer(error: AppError): AppError {
-  const hint = error.hint ?? 'Set ANTHROPIC_API_KEY or OPENAI_API_KEY, e.g. export ANTHROPIC_API_KEY=…';
-  return new AppError(error.code, error.message, {
-    hint: hint.includes('aideator demo') ? hint : `${hint}\nTo see the whole loop without a key: aideator demo`,
-    cause: error,
-  });
+/** The key may be missing everywhere, or only in a server that cannot be replaced now. */
+async function missingKey(session: Session, client: Client, error: AppError): Promise<AppError> {
+  const { config } = session;
+  const { providers } = await client.info();
+  const only = providers.find(({ name, key }) => key === 'missing' && config.keys[name]?.key != null);
+  const isOurs = backgroundServer(config.data_dir) !== null;
+  if (only === undefined) {
+    const then = isOurs ? 'Then run this again: the server in the background takes it up by itself.' : '';
+    return new AppError(error.code, error.message, {
+      hint: [error.hint, then].filter(Boolean).join('\n'),
+      cause: error,
+    });
+  }
+  const key = keySource(config, only.name);
+  return isOurs
+    ? new AppError(error.code, `The running server was started without ${key}, and has runs under way.`, {
+        hint: 'When they are over, run this again: the server is then started anew, with the key.',
+      })
+    : new AppError(error.code, `The server at ${client.url}, which you started yourself, has no ${key}.`, {
+        hint: `End it and start it again where ${key} is set; or only end it, and run this again.`,
+      });
 }
 
 /** The body to submit. Errors: invalid_request, invalid_encoding. */

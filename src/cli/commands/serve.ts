@@ -1,6 +1,7 @@
 import type { Config } from '../../config.ts';
 import { toAppError } from '../../errors.ts';
 import { plainLine } from '../display.ts';
+import { imprintOf } from '../imprint.ts';
 import type { House, HouseOptions } from '../io.ts';
 import { backgroundServer, markBackground, stopServer } from '../server.ts';
 import type { Session } from '../session.ts';
@@ -23,7 +24,10 @@ export async function serve(
   try {
     const idle = exitWhenIdle === undefined ? undefined : { seconds: exitWhenIdle, onIdle: () => stop.resolve('idle') };
     const house = await start(session, config, { version: session.io.version, idle });
-    const unmark = idle === undefined ? (): void => undefined : markBackground(config.data_dir);
+    const unmark =
+      idle === undefined
+        ? (): void => undefined
+        : markBackground(config.data_dir, imprintOf(config, session.io.version));
     if (session.json) {
       session.io.stdout.write(`${JSON.stringify({ url: house.url, pid: process.pid, data_dir: config.data_dir })}\n`);
     } else {
@@ -52,7 +56,7 @@ async function start(session: Session, config: Config, options: HouseOptions): P
         ? backgroundServer(config.data_dir)
         : null;
     if (other === null) throw error;
-    session.remark(`Taking over from the server in the background (process ${other}).`);
+    session.remark(`Taking over from the server in the background (process ${other.pid}).`);
     await stopServer(config.data_dir);
     return session.io.startHouse(config, options);
   }
