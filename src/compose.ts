@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, extname, join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { makeRuntime } from './compose-runtime.ts';
 import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
@@ -23,8 +24,6 @@ import { buildApp } from './http/app.ts';
 import { createKeys } from './http/keys.ts';
 import { listen } from './http/server.ts';
 import type { RuntimeEvents } from './runtime/runtime.ts';
-import { createLauncher } from './runtime/local/launcher.ts';
-import { createLocalRuntime } from './runtime/local/local.ts';
 import { openStore } from './store/database.ts';
 import { lockDataDir } from './store/lock.ts';
 import { createTelemetry } from './telemetry.ts';
@@ -113,15 +112,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       if (conductor === null) throw new AppError('internal', 'The runtime spoke before there was a conductor.');
       return conductor.events;
     };
-    const runtime = createLocalRuntime({
-      directory: attempts,
+    const { runtime, pods, firstStart } = await makeRuntime({
+      config,
+      attempts,
       git,
-      launcher: createLauncher({
-        recorder: join(import.meta.dirname, 'agent', `recorder-main${extname(import.meta.filename)}`),
-        node: process.execPath,
-        // Compiled modules of the recorder are kept: without them each attempt starts a fifth of a second later.
-        env: { ...recorderEnv(config.env), NODE_COMPILE_CACHE: join(config.data_dir, 'cache') },
-      }),
+      store,
+      version: options.version,
+      log,
       events: {
         started: (...facts) => told().started(...facts),
         batch: (...facts) => told().batch(...facts),
@@ -160,7 +157,8 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
 
     const flow = createFlow(running, conductor);
     metrics.states(() => flow.states());
-    const keys = createKeys(store);
+    const keys = createKeys(store, adminKeyOf(config));
+    await firstStart(keys);
     let lastAsked = Date.now();
     const app = buildApp({
       flow,
@@ -192,6 +190,19 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     housekeeping.unref();
     closers.push(() => clearInterval(housekeeping));
     return { url: server.url, flow, close };
+  }
+}
+
+/** Errors: invalid_config. */
+function adminKeyOf(config: Config): string | null {
+  if (config.admin_key_file === null) return null;
+  try {
+    return readFileSync(config.admin_key_file, 'utf8').trim();
+  } catch (error) {
+    throw new AppError('invalid_config', `admin_key_file: ${config.admin_key_file} cannot be read.`, {
+      hint: 'Name a file that holds the key alone.',
+      cause: error,
+    });
   }
 }
 
@@ -263,15 +274,6 @@ function scriptsOf(config: Config) {
       return [[name, loadScript(entry.script)]];
     }),
   );
-}
-
-/** What a recorder, and an agent's tools through it, may know of the server's environment: never a key. */
-function recorderEnv(env: Config['env']): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && /^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/.test(name)) kept[name] = value;
-  }
-  return kept;
 }
 
 /** Where this server is found by the CLI, and named by whoever finds the data directory locked. Never half-written. */

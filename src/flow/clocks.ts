@@ -3,9 +3,23 @@ import type { EndReason } from '../contract/run.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 
 /** A recorder ends an attempt itself at its limit; the server's own stop comes this much later (ms). */
-export const BACKSTOP_MS = 60_000;
+const BACKSTOP_MS = 60_000;
 
 const LOOK_MS = 1000;
+
+/**
+ * When the server itself stops an attempt (ms since the epoch). In a cluster its time begins when its agent speaks: a pod may wait
+ * for its node, or in a queue, and its recorder's clock runs only once it has begun.
+ *
+ * @param since when it was started (ms since the epoch)
+ */
+export function deadlineOf(
+  { runtime }: Pick<RunningContext, 'runtime'>,
+  { since, isSpeaking, timeoutSeconds }: { since: number; isSpeaking: boolean; timeoutSeconds: number },
+): number {
+  if (runtime.name === 'kubernetes' && !isSpeaking) return Infinity;
+  return since + timeoutSeconds * 1000 + BACKSTOP_MS;
+}
 
 /**
  * Watches what a recorder cannot see: the run's own time, and its own death. Looks once a second, never twice at once.

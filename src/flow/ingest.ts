@@ -1,5 +1,6 @@
 import type { Gap } from '../contract/api.ts';
 import type { Batch } from '../runtime/runtime.ts';
+import { deadlineOf } from './clocks.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation } from './moves.ts';
 import { eventOf } from './stream.ts';
@@ -60,7 +61,11 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
       }
     },
   });
-  attempt.speaking ||= firstWord;
+  if (firstWord) {
+    const { timeoutSeconds } = attempt;
+    attempt.deadline = deadlineOf(context, { since: Date.now(), isSpeaking: true, timeoutSeconds });
+    attempt.speaking = true;
+  }
   if (stated !== undefined) attempt.result = stated.data;
   if (batch.gaps.length > 0) context.telemetry.metrics.gaps(batch.gaps.length);
 }

@@ -1,7 +1,7 @@
 import { now } from '../contract/ids.ts';
 import type { Limits } from '../contract/run.ts';
 import { toAppError } from '../errors.ts';
-import { BACKSTOP_MS } from './clocks.ts';
+import { deadlineOf } from './clocks.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation, serverEvent } from './moves.ts';
 import type { Conductor } from './run.ts';
@@ -44,7 +44,7 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
     .where('attempts.status', 'in', ['starting', 'running', 'finishing'])
     .execute();
   return rows.map((row) => {
-    const { timeout_seconds: timeout } = JSON.parse(row.limits) as Limits;
+    const { timeout_seconds: timeoutSeconds } = JSON.parse(row.limits) as Limits;
     return {
       attempt: {
         runNo: row.run,
@@ -59,7 +59,13 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
         result: row.stated_result,
         stopped: new AbortController(),
         bookings: new Set(),
-        deadline: Date.parse(row.started_at) + timeout * 1000 + BACKSTOP_MS,
+        timeoutSeconds,
+        // When it began to speak is not known: counted from now, it is not cut short.
+        deadline: deadlineOf(context, {
+          since: context.runtime.name === 'kubernetes' ? Date.now() : Date.parse(row.started_at),
+          isSpeaking: row.status !== 'starting',
+          timeoutSeconds,
+        }),
       },
       handle: row.handle,
       lastSeq: row.last_seq,
@@ -140,7 +146,7 @@ async function requeueStranded(context: RunningContext): Promise<void> {
 }
 
 /** Removes what attempts left of which no run knows, or that ended while nobody was there to remove it. */
-async function removeOrphans(context: RunningContext): Promise<void> {
+export async function removeOrphans(context: RunningContext): Promise<void> {
   const kept = await context.store.db
     .selectFrom('attempts')
     .select('id')
@@ -149,8 +155,14 @@ async function removeOrphans(context: RunningContext): Promise<void> {
     )
     .execute();
   for (const attemptId of await context.runtime.orphans(new Set(kept.map(({ id }) => id)))) {
+    const row = await context.store.db
+      .selectFrom('attempts')
+      .select('status')
+      .where('id', '=', attemptId)
+      .executeTakeFirst();
+    const isNews = row !== undefined && row.status !== 'cancelled';
     context.telemetry.log.warn({ attempt: attemptId }, 'removing what an attempt left behind that is over or unknown');
-    await context.runtime.remove(attemptId, 'now');
+    await context.runtime.remove(attemptId, isNews ? 'expire' : 'now');
   }
 }
 

@@ -1,7 +1,7 @@
 import type { AttemptSpec } from '../contract/attempt.ts';
 import { newAttemptId, now } from '../contract/ids.ts';
 import type { Limits } from '../contract/run.ts';
-import { BACKSTOP_MS } from './clocks.ts';
+import { deadlineOf } from './clocks.ts';
 import type { AttemptsTable, RunsTable, VariationsTable } from '../store/schema.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation } from './moves.ts';
@@ -59,7 +59,7 @@ export async function planAttempt(
   });
   if (planned === null) return null;
   const { run, variation, attempt, attemptNo } = planned;
-  const limits = JSON.parse(variation.limits) as Limits;
+  const { timeout_seconds: timeoutSeconds } = JSON.parse(variation.limits) as Limits;
   return {
     attempt: {
       runNo,
@@ -74,7 +74,8 @@ export async function planAttempt(
       result: null,
       stopped: new AbortController(),
       bookings: new Set(),
-      deadline: Date.now() + limits.timeout_seconds * 1000 + BACKSTOP_MS,
+      timeoutSeconds,
+      deadline: deadlineOf(context, { since: Date.now(), isSpeaking: false, timeoutSeconds }),
     },
     spec: {
       ...specOf(context, run, variation, { id: attemptId, attempt }),

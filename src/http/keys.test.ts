@@ -1,6 +1,7 @@
 import { expect, it, vi } from 'vitest';
 import { ask, refusal } from '../../test/support/answers.ts';
 import { testDoor } from '../../test/support/public-door.ts';
+import { createKeys } from './keys.ts';
 
 it('makes, lists and revokes keys over HTTP', async () => {
   const { app } = await testDoor();
@@ -80,4 +81,15 @@ it('tells whoever listens of a revocation, until he stops', async () => {
   stop();
   await keys.revoke((await keys.create({ name: 'n', scope: 'run' })).id);
   expect(told).toEqual([id]);
+});
+
+it('takes the operator’s own key from a file, whatever it looks like', async () => {
+  const { store } = await testDoor();
+  const secret = 'an-operator-made-this-one-up-0123456789';
+  const keys = createKeys(store, secret);
+  expect(await keys.count()).toBe(1);
+  expect(await keys.list()).toEqual([]);
+  expect(await keys.verify(secret)).toEqual({ id: 'file', scope: 'admin' });
+  expect(await keys.verify(`${secret}x`)).toBeNull();
+  expect(() => createKeys(store, 'too short')).toThrow('has 9 characters');
 });

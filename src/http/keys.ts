@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { CreatedKey, KeyView } from '../contract/api-system.ts';
 import { newRunId, now } from '../contract/ids.ts';
+import { AppError } from '../errors.ts';
 import type { Store } from '../store/store.ts';
 import type { Caller, Scope } from './door.ts';
 
@@ -21,7 +22,22 @@ export interface Keys {
 const KEY = /^aid_([a-z][a-z0-9]{9})_[A-Za-z0-9_-]{43}$/;
 const USE_NOTED_EVERY_MS = 60_000;
 
-export function createKeys(store: Store): Keys {
+/** The id of the key that the operator gave by file. */
+const FILE_KEY = 'file';
+/** Fewer characters than this can be guessed. */
+const SHORTEST_FILE_KEY = 24;
+
+/**
+ * @param fileKey a key of scope admin that is not stored: the operator's own, from a mounted Secret. Errors: invalid_config, for one
+ *   that is too short.
+ */
+export function createKeys(store: Store, fileKey: string | null = null): Keys {
+  if (fileKey !== null && fileKey.length < SHORTEST_FILE_KEY) {
+    throw new AppError('invalid_config', `The key in admin_key_file has ${fileKey.length} characters.`, {
+      hint: `Use ${SHORTEST_FILE_KEY} random ones or more: openssl rand -hex 32`,
+    });
+  }
+  const fileHash = fileKey === null ? null : hash(fileKey);
   const { db } = store;
   const listeners = new Set<(id: string) => void>();
   /** When the use of a key was last written, by key: the row itself is read anyway, but two requests may read it at once. */
@@ -38,7 +54,7 @@ export function createKeys(store: Store): Keys {
 
   return {
     async count() {
-      return store.query(db.selectFrom('api_keys').select('id')).length;
+      return store.query(db.selectFrom('api_keys').select('id')).length + (fileHash === null ? 0 : 1);
     },
     async list() {
       return store.query(
@@ -67,6 +83,7 @@ export function createKeys(store: Store): Keys {
       return gone;
     },
     async verify(key) {
+      if (fileHash !== null && timingSafeEqual(hash(key), fileHash)) return { id: FILE_KEY, scope: 'admin' };
       const id = KEY.exec(key)?.[1];
       if (id === undefined) return null;
       const [row] = store.query(

@@ -1,3 +1,4 @@
+import type { Finding } from '../contract/api-system.ts';
 import type { AttemptResult, AttemptSpec, Eof } from '../contract/attempt.ts';
 import type { Envelope } from '../contract/envelope.ts';
 import type { EndReason } from '../contract/run.ts';
@@ -69,6 +70,12 @@ export interface Runtime {
   remove(attemptId: string, how: 'now' | 'expire'): Promise<void>;
   /** Attempts the runtime has of which the house knows nothing. */
   orphans(known: ReadonlySet<string>): Promise<string[]>;
+  /**
+   * Looks whether attempts could be run here: rights, quotas, images. Never rejects.
+   *
+   * @param options.probe also runs something for a moment, as an attempt would be
+   */
+  preflight(options: { probe: boolean }): Promise<Finding[]>;
   /** Stops following. Attempts run on. */
   close(): Promise<void>;
 }

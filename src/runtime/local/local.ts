@@ -182,6 +182,8 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       return names.filter((name) => /^[0-9a-f-]{36}$/.test(name) && !known.has(name));
     },
 
+    preflight: () => Promise.resolve([]),
+
     close: async () => {
       options.launcher.close();
       stopping.abort();

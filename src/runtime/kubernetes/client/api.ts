@@ -1,4 +1,4 @@
-import type { Job, KubernetesEvent, KubernetesObject, List, NewObject, Pod, Secret } from './objects.ts';
+import type { Job, KubernetesEvent, KubernetesObject, List, NewObject, Pod, ResourceQuota, Secret } from './objects.ts';
 import type { StreamEnd, StreamRequest, Transport, UnaryRequest } from './transport.ts';
 
 /** What is asked of one call besides its subject. */
@@ -66,6 +66,7 @@ export interface KubernetesApi {
   };
   /** What Kubernetes says of one object; it forgets after an hour or so. */
   events(involved: { uid: string }, options?: CallOptions): Promise<KubernetesEvent[]>;
+  quotas(options?: CallOptions): Promise<ResourceQuota[]>;
   secrets: {
     create(secret: NewObject, options?: CallOptions & { dryRun?: boolean }): Promise<Secret>;
     delete(name: string, options?: DeleteOptions): Promise<void>;
@@ -172,6 +173,12 @@ export function createApi(transport: Transport, namespace: string): KubernetesAp
     events: async ({ uid }, options) => {
       const query = { fieldSelector: `involvedObject.uid=${uid}`, limit: PAGE_LIMIT };
       return (await json<List<KubernetesEvent>>({ method: 'GET', path: `${core}/events`, query }, options)).items ?? [];
+    },
+    quotas: async (options) => {
+      const query = { limit: PAGE_LIMIT };
+      return (
+        (await json<List<ResourceQuota>>({ method: 'GET', path: `${core}/resourcequotas`, query }, options)).items ?? []
+      );
     },
     secrets: {
       create: (secret, options) => create<Secret>(`${core}/secrets`, secret, options),

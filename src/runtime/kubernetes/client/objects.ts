@@ -97,6 +97,11 @@ export interface KubernetesEvent extends KubernetesObject {
   involvedObject: { kind?: string; name?: string; uid?: string };
 }
 
+/** core/v1 ResourceQuota: amounts by resource, e.g. `limits.memory: 8Gi`. */
+export interface ResourceQuota extends KubernetesObject {
+  status?: { hard?: Record<string, string>; used?: Record<string, string> };
+}
+
 export type Secret = KubernetesObject;
 
 /** The answer to a request that was refused, and to some that were not. */

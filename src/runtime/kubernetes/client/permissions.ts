@@ -10,8 +10,10 @@ export interface Permission {
   group: string;
   resource: string;
   subresource?: string;
-  /** `attempts`: the one that Jobs are made in (setting kubernetes.namespace). */
-  namespace: 'attempts';
+  /** `attempts`: the one that Jobs are made in (setting kubernetes.namespace); `server`: the one the server runs in. */
+  namespace: 'attempts' | 'server';
+  /** Only the one object that this setting names; left out = any. */
+  only?: 'kubernetes.admin_key_secret';
   why: string;
 }
 
@@ -26,13 +28,27 @@ export const permissions: readonly Permission[] = [
   { ...jobs, verb: 'watch', why: 'see attempts end' },
   { ...jobs, verb: 'patch', why: 'let a finished attempt expire' },
   { ...jobs, verb: 'delete', why: 'cancel an attempt, remove a run' },
-  { ...pods, verb: 'get', why: 'see why an attempt does not start' },
+  { ...pods, verb: 'get', why: 'tell a pod that is gone from a log that cannot be read' },
   { ...pods, verb: 'list', why: 'find the pods of attempts' },
   { ...pods, verb: 'watch', why: 'see pods start and end' },
   { ...pods, subresource: 'log', verb: 'get', why: 'show thoughts live' },
   { group: '', resource: 'events', namespace: 'attempts', verb: 'list', why: 'say why Kubernetes refuses a pod' },
+  {
+    group: '',
+    resource: 'resourcequotas',
+    namespace: 'attempts',
+    verb: 'list',
+    why: 'say which quota leaves no room for an attempt',
+  },
   { ...secrets, verb: 'create', why: 'give the recorder its token' },
-  { ...secrets, verb: 'delete', why: 'take back a token whose Job was not made' },
+  { ...secrets, namespace: 'server', verb: 'create', why: 'hand out the first API key' },
+  {
+    ...secrets,
+    namespace: 'server',
+    verb: 'delete',
+    only: 'kubernetes.admin_key_secret',
+    why: 'take back the first API key of a database that is no more',
+  },
 ];
 
 export interface PermissionReview {
@@ -42,16 +58,18 @@ export interface PermissionReview {
   reason: string | null;
 }
 
-/** Asks the cluster for each. Errors: as of every call. */
+/** Asks the cluster for each that an attempt needs. Errors: as of every call. */
 export function reviewPermissions(
   api: Pick<KubernetesApi, 'mayI'>,
   options: CallOptions = {},
 ): Promise<PermissionReview[]> {
   return Promise.all(
-    permissions.map(async (permission) => {
-      const { verb, group, resource, subresource } = permission;
-      const question = { verb, group, resource, ...(subresource === undefined ? {} : { subresource }) };
-      return { permission, ...(await api.mayI(question, options)) };
-    }),
+    permissions
+      .filter(({ namespace }) => namespace === 'attempts')
+      .map(async (permission) => {
+        const { verb, group, resource, subresource } = permission;
+        const question = { verb, group, resource, ...(subresource === undefined ? {} : { subresource }) };
+        return { permission, ...(await api.mayI(question, options)) };
+      }),
   );
 }
