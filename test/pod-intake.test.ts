@@ -61,7 +61,7 @@ it.skipIf(!possible)(
     const told = JSON.parse(stdout) as { codes: string[]; have: number; onDisk: number };
     expect(told).toMatchObject({ claimed: true, isWhole: true, ended: true, result: { complete: true } });
     expect(told.codes).toEqual(Array.from({ length: 5 }, () => 'disk_full'));
-  expect(told.have).toBeGreaterThan(5);
+    expect(told.have).toBeGreaterThan(5);
     expect(told.onDisk).toBe(lines.slice(0, told.have).reduce((sum, line) => sum + line.length, 0));
   },
 );
