@@ -138,9 +138,10 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     await resumeForgetting(running, conductor);
 
     const door = await openDoor({
-      socket,
+      listen: { socket },
       tokens,
       gateway,
+      log,
       book: async (caller) => {
         const no = await bookCall(context, caller);
         return (call) => {

@@ -2,7 +2,8 @@ import { statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { doorSocket, openDoor, type Knocker } from '../src/attempt-api/door.ts';
+import { doorSocket, openDoor } from '../src/attempt-api/door.ts';
+import type { Knocker } from '../src/attempt-api/models.ts';
 import { createTokenBook, hashToken, newToken } from '../src/flow/tokens.ts';
 import type { Gateway } from '../src/gateway/gateway.ts';
 import { tempDir } from './support/temp.ts';
@@ -40,7 +41,7 @@ async function openTestDoor(dataDir = tempDir()) {
   const used: string[] = [];
   const socket = doorSocket(dataDir);
   const door = await openDoor({
-    socket,
+    listen: { socket },
     tokens,
     gateway,
     book: (caller) => Promise.resolve(() => void used.push(caller.attemptId)),

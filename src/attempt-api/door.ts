@@ -1,62 +1,70 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppError } from '../errors.ts';
-import type { Caller, Gateway, ModelCall } from '../gateway/gateway.ts';
 import type { TokenBook } from '../flow/tokens.ts';
+import { refuse, refuseFor } from './answer.ts';
+import { callModel, type Knocker, type ModelDeps } from './models.ts';
+import { createPodRoutes, type PodHouse, type PodRoutes } from './pod-routes.ts';
 
 /** sockaddr_un.sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included. */
 const MAX_SOCKET_PATH = 103;
 
+/** How long a request's head may take, from the connection on (ms). Its body is guarded by its route. */
+const HEAD_MS = 20_000;
+
 /**
- * The attempt door: the only thing an attempt can reach, on a Unix socket that only this user can open. Every request
- * carries the token of its attempt, added by the recorder.
+ * The attempt door: the only thing an attempt can reach, on a Unix socket that only this user can open, or in a cluster on a port
+ * of its own. Every request carries the token of its attempt, added by the recorder.
  */
 export interface AttemptDoor {
+  /** Where it listens; null on a Unix socket. */
+  readonly port: number | null;
   close(): Promise<void>;
 }
 
-/** Who comes through: a caller of the gateway whose requests are cut when it is stopped. */
-export interface Knocker extends Caller {
-  stopped: AbortController;
-}
-
-export interface DoorDeps<Holder extends Knocker> {
-  /** See {@link doorSocket}. */
-  socket: string;
+export interface DoorDeps<Holder extends Knocker> extends ModelDeps<Holder> {
+  /** A Unix socket (see {@link doorSocket}), or an address; port 0 = any free one. */
+  listen: { socket: string } | { host: string; port: number };
   tokens: TokenBook<Holder>;
-  gateway: Gateway;
-  /** Books a model call before it is made; what comes back settles it. Where it cannot be booked, it is not made. */
-  book(caller: Holder): Promise<(call: ModelCall) => void>;
+  /** For recorders in pods; without it there is nothing but models. */
+  house?: PodHouse<Holder> | undefined;
+  log?: { error(facts: object, message: string): void } | undefined;
 }
 
 /**
  * Opens the door. To be called when the tokens of all attempts that outlived the last server are admitted: their recorders
- * knock at once, wait while nobody opens, and take a refusal for final.
+ * knock at once, wait while nobody opens, and take a refusal for final. Errors: port_in_use, invalid_config.
  */
 export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): Promise<AttemptDoor> {
-  const { socket } = deps;
+  const { listen } = deps;
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
-  rmSync(socket, { force: true });
-  const server = createServer((request, response) => {
-    handle(request, response, deps).catch((error: unknown) => {
-      refuse(response, 500, 'internal', error instanceof Error ? error.message : String(error));
-    });
-  });
+  if ('socket' in listen) rmSync(listen.socket, { force: true });
+  const podRoutes = deps.house === undefined ? null : createPodRoutes(deps.house);
+  const server = createServer(
+    { headersTimeout: HEAD_MS, connectionsCheckingInterval: HEAD_MS / 4 },
+    (request, response) => {
+      // A connection that breaks is no news to anybody but its own request.
+      request.on('error', () => undefined);
+      response.on('error', () => undefined);
+      handle(request, response, deps, podRoutes).catch((error: unknown) => {
+        deps.log?.error({ err: error }, 'a request at the attempt door failed');
+        refuseFor(response, error);
+      });
+    },
+  );
   // A model may think for minutes before it answers, and a recorder's connection may rest between calls.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 60_000;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socket, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  chmodSync(socket, 0o600);
+  await listenOn(server, listen);
+  // Out of file descriptors: whoever knocks comes again.
+  server.on('error', (error) => deps.log?.error({ err: error }, 'the attempt door'));
+  if ('socket' in listen) chmodSync(listen.socket, 0o600);
+  const address = server.address();
   return {
+    port: typeof address === 'object' && address !== null ? address.port : null,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -65,37 +73,46 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
   };
 }
 
+async function listenOn(server: Server, listen: { socket: string } | { host: string; port: number }): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  if ('socket' in listen) server.listen(listen.socket, resolve);
+  else server.listen({ host: listen.host, port: listen.port }, resolve);
+  try {
+    await promise;
+  } catch (error) {
+    if ('socket' in listen) throw error;
+    const where = `port ${listen.port} on ${listen.host}`;
+    if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+      throw new AppError('port_in_use', `The attempt door cannot have ${where}: another program uses it.`, {
+        cause: error,
+      });
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    throw new AppError('invalid_config', `The attempt door cannot listen on ${where}: ${why}`, { cause: error });
+  } finally {
+    server.off('error', reject);
+  }
+}
+
 async function handle<Holder extends Knocker>(
   request: IncomingMessage,
   response: ServerResponse,
   deps: DoorDeps<Holder>,
+  podRoutes: PodRoutes<Holder> | null,
 ): Promise<void> {
   const caller = deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
   if (caller === undefined) {
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');
     return;
   }
-  const cut = () => response.destroy();
-  caller.stopped.signal.addEventListener('abort', cut);
-  response.once('close', () => caller.stopped.signal.removeEventListener('abort', cut));
   const url = request.url ?? '/';
   if (url.startsWith('/models/')) {
-    request.url = url.slice('/models'.length);
-    delete request.headers.authorization;
-    const settle = await deps.book(caller);
-    await deps.gateway.handle(request, response, caller, settle);
+    await callModel(request, response, caller, deps);
     return;
   }
+  if (podRoutes !== null && (await podRoutes(request, response, caller))) return;
   refuse(response, 404, 'not_found', `The attempt door has no ${url.split('?')[0]}.`);
-}
-
-function refuse(response: ServerResponse, status: number, code: string, message: string): void {
-  if (response.headersSent) {
-    response.destroy();
-    return;
-  }
-  response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(JSON.stringify({ error: { type: code, message } }));
 }
 
 /**

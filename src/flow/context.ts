@@ -48,7 +48,7 @@ export interface LiveAttempt extends AttemptCaller {
   speaking: boolean;
   /** The payload of its `result` envelope, once it came. */
   result: string | null;
-  /** Aborted when it is to stop or has ended: its model calls under way are cut. */
+  /** Aborted when it is to stop or has ended: its model calls under way are cut, and no more are made. */
   stopped: AbortController;
   /** Model calls that are being booked on it. */
   bookings: Set<Promise<void>>;

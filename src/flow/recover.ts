@@ -91,7 +91,10 @@ async function takeOver(context: RunningContext, conductor: Conductor, open: Ope
     .where('run', '=', attempt.runNo)
     .where('idx', '=', attempt.variation)
     .executeTakeFirst();
-  if (asked?.stop_reason != null) await context.runtime.stop(attemptId, asked.stop_reason);
+  if (asked?.stop_reason == null) return;
+  // What was stopped before the last server died makes no more model calls with this one.
+  attempt.stopped.abort();
+  await context.runtime.stop(attemptId, asked.stop_reason);
 }
 
 /** Says what was found, before anything that follows from it. */

@@ -127,7 +127,9 @@ export function createConductor(context: RunningContext): Conductor {
       .where('run', '=', runNo)
       .where('idx', '=', index)
       .executeTakeFirst();
-    if (asked?.stop_reason != null) await runtime.stop(attemptId, asked.stop_reason);
+    if (asked?.stop_reason == null) return;
+    attempt.stopped.abort();
+    await runtime.stop(attemptId, asked.stop_reason);
   }
 
   function take(attempt: LiveAttempt): void {
@@ -177,7 +179,7 @@ export function createConductor(context: RunningContext): Conductor {
     ended: async (attemptId, end) => {
       const attempt = live.get(attemptId);
       if (attempt === undefined) return;
-      // No more model calls, whatever of it still lives.
+      // Nothing more of it, whatever of it still lives.
       context.tokens.revoke(attempt.tokenSha256);
       attempt.stopped.abort();
       const { keep, cancelled } = await keepTrying(attemptId, 'the attempt’s end', Infinity, (made) =>
@@ -200,8 +202,8 @@ export function createConductor(context: RunningContext): Conductor {
     const tell = async () => {
       const told = [...live.values()].filter((attempt) => attempt.runNo === runNo && which(attempt.variation));
       for (const attempt of told) {
-        // Stop means stop, the spending first: no more model calls, and those under way are cut.
-        context.tokens.revoke(attempt.tokenSha256);
+        // Stop means stop, the spending first: no more model calls, and those under way are cut. Its token is good until its end:
+        // a recorder in a pod has its result yet to bring.
         attempt.stopped.abort();
       }
       await Promise.all(told.map((attempt) => runtime.stop(attempt.attemptId, reason)));

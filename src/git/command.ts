@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
 import { gitEnvironment, safeConfig, personConfig } from './environment.ts';
 import { maskSecrets } from './address.ts';
@@ -15,8 +15,8 @@ export interface GitOptions {
   workTree?: string | undefined;
   /** GIT_INDEX_FILE. */
   indexFile?: string | undefined;
-  /** Its standard input; none when left out. */
-  input?: Uint8Array | string | undefined;
+  /** Its standard input; none when left out. A stream is not destroyed where git does not read all of it; its failure ends the command. */
+  input?: Uint8Array | string | Readable | undefined;
   /** Added to the environment. The only way for a GIT_* variable to reach a safe command. */
   env?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
@@ -144,7 +144,14 @@ async function run(
             },
           );
     // A command may end without reading all of its input: the broken pipe is no news, its exit code is.
-    child.stdin?.on('error', () => undefined).end(options.input);
+    const stdin = child.stdin?.on('error', () => undefined);
+    const { input } = options;
+    if (input instanceof Readable) {
+      input.on('error', (error) => stop(error instanceof AppError ? error : notTaken(name, error, 'input')));
+      if (stdin != null) input.pipe(stdin);
+    } else {
+      stdin?.end(input);
+    }
     const [code, out, err] = await Promise.all([ended(child, options.cwd), stdout, stderr]);
     if (stopped !== undefined) throw stopped;
     const result = { stdout: out, stderr: err, code };
@@ -177,9 +184,9 @@ export function gitFailed(name: string, result: { stderr: string; code: number }
   });
 }
 
-function notTaken(name: string, error: unknown): AppError {
+function notTaken(name: string, error: unknown, what = 'output'): AppError {
   const code = isDiskFull(String(error)) ? 'disk_full' : 'git_failed';
-  return new AppError(code, `${name}: its output could not be taken (${String(error)}).`, { cause: error });
+  return new AppError(code, `${name}: its ${what} could not be taken (${String(error)}).`, { cause: error });
 }
 
 /** The end of what git said, in one piece and without secrets. */

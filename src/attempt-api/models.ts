@@ -1,0 +1,37 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Caller, Gateway, ModelCall } from '../gateway/gateway.ts';
+import { refuse } from './answer.ts';
+import { guardBody } from './body.ts';
+
+/** Who comes through: a caller of the gateway whose model calls are cut, and refused, when it is stopped. */
+export interface Knocker extends Caller {
+  stopped: AbortController;
+}
+
+export interface ModelDeps<Holder> {
+  gateway: Gateway;
+  /** Books a model call before it is made; what comes back settles it. Where it cannot be booked, it is not made. */
+  book(caller: Holder): Promise<(call: ModelCall) => void>;
+}
+
+/** Answers a request to `/models/…`: the gateway, for as long as the attempt is not stopped. */
+export async function callModel<Holder extends Knocker>(
+  request: IncomingMessage,
+  response: ServerResponse,
+  caller: Holder,
+  { gateway, book }: ModelDeps<Holder>,
+): Promise<void> {
+  const { signal } = caller.stopped;
+  if (signal.aborted) {
+    refuse(response, 403, 'forbidden', 'This attempt was stopped: no more model calls.');
+    return;
+  }
+  const cut = () => response.destroy();
+  signal.addEventListener('abort', cut);
+  response.once('close', () => signal.removeEventListener('abort', cut));
+  guardBody(request);
+  request.url = (request.url ?? '').slice('/models'.length);
+  delete request.headers.authorization;
+  const settle = await book(caller);
+  await gateway.handle(request, response, caller, settle);
+}
