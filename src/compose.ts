@@ -5,12 +5,13 @@ import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
 import { AppError } from './errors.ts';
+import { claimAttempt, repositoryOf } from './flow/claim.ts';
 import { createCheckouts } from './flow/checkouts.ts';
 import type { Context, LiveAttempt, RunningContext } from './flow/context.ts';
 import { createFlow } from './flow/create.ts';
 import type { Flow } from './flow/flow.ts';
 import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
-import { recover } from './flow/recover.ts';
+import { recover, removeOrphans } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
 import { createTokenBook } from './flow/tokens.ts';
 import { bookCall, settleCall } from './flow/usage.ts';
@@ -44,6 +45,8 @@ export interface HouseOptions {
 
 /** How often runs that are to be forgotten and idleness are looked after (ms). */
 const HOUSEKEEPING_MS = 1000;
+/** How many of them pass between two looks for what nobody knows of in a cluster. */
+const SWEEP_BEATS = 60;
 
 /**
  * Starts everything. Errors: data_dir_readonly, data_dir_locked, disk_full, database_corrupt, database_newer, tool_missing,
@@ -138,7 +141,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     await resumeForgetting(running, conductor);
 
     const door = await openDoor({
-      listen: { socket },
+      listen: pods === null ? { socket } : { host: config.door_host, port: config.door_port },
       tokens,
       gateway,
       log,
@@ -153,6 +156,15 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
           caller.bookings.add(settling);
         };
       },
+      house:
+        pods === null
+          ? undefined
+          : {
+              pods,
+              git,
+              claim: (caller, podUid) => claimAttempt(context, pods, caller, podUid),
+              repository: (caller) => repositoryOf(context, caller),
+            },
     });
     closers.push(() => door.close());
 
@@ -180,8 +192,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     log.info({ url: server.url, data_dir: config.data_dir, isolation: runtime.isolation }, 'listening');
     openForWork();
 
+    let beats = 0;
     const housekeeping = setInterval(() => {
       sweepForgotten(running).catch((error: unknown) => log.error({ err: error }, 'forgetting runs failed'));
+      // What a crash or a person left in the cluster: a Job without its run.
+      if (runtime.name === 'kubernetes' && (beats += 1) % SWEEP_BEATS === 0) {
+        removeOrphans(running).catch((error: unknown) => log.error({ err: error }, 'sweeping the cluster failed'));
+      }
       if (active() > 0 || app.subscribers() > 0) lastAsked = Date.now();
       if (options.idle !== undefined && Date.now() - lastAsked > options.idle.seconds * 1000) {
         clearInterval(housekeeping);

@@ -157,6 +157,7 @@ const streamingOnly: Flow = {
   retry: absent,
   forget: absent,
   info: absent,
+  doctor: absent,
   states: absent,
   streamSource: (runId) => {
     const run = runs.get(runId);

@@ -148,6 +148,7 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       return view(runId);
     },
     forget: (runId) => forgetRun(context, conductor, runId),
+    doctor: async (options) => ({ findings: await context.runtime.preflight(options) }),
     info: async () => ({
       version: context.version,
       runtime: context.runtime.name,

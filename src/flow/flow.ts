@@ -11,7 +11,7 @@ import type {
   Submitted,
   VariationView,
 } from '../contract/api.ts';
-import type { Info } from '../contract/api-system.ts';
+import type { DoctorReport, Info } from '../contract/api-system.ts';
 import type { RunStatus } from '../contract/run.ts';
 
 /** The house's spine as the public door sees it: a file a step beside this one. Errors are AppErrors. */
@@ -35,6 +35,8 @@ export interface Flow {
   /** Cancels, then forgets. True when it is gone already, false while something still has to stop. */
   forget(runId: string): Promise<boolean>;
   info(): Promise<Info>;
+  /** Whether attempts can run where this server runs them; with `probe` by running something for a moment. */
+  doctor(options: { probe: boolean }): Promise<DoctorReport>;
   /** How many runs and variations are in which status, for the metrics. */
   states(): Promise<{ runs: Record<string, number>; variations: Record<string, number> }>;
   /** What a stream needs: the run's row number, and whether it is over. Throws run_not_found, variation_not_found. */

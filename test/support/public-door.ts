@@ -337,6 +337,7 @@ function flowDouble(): FlowDouble {
     retry: (id, v) => called(`retry ${id} ${v}`, () => whole(find(id).id)),
     forget: (id) => called(`forget ${id}`, () => find(id).over),
     info: () => called('info', () => info),
+    doctor: () => called('doctor', () => ({ findings: [] })),
     states: async () => ({ runs: {}, variations: {} }),
     streamSource: (id, v) =>
       called(`stream ${id}`, () => {

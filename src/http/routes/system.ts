@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { info } from '../../contract/api-system.ts';
+import { doctorReport, info } from '../../contract/api-system.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
 import { API, json, needs, refusals } from './shared.ts';
 
@@ -15,6 +15,23 @@ export const systemRoutes = {
     tags,
     ...needs('read'),
     responses: { 200: json(info, 'The facts.'), ...refusals() },
+  }),
+  doctor: createRoute({
+    method: 'get',
+    path: `${API}/doctor`,
+    operationId: 'getDoctor',
+    summary: 'Whether attempts can run here: rights, quotas, images, by name',
+    tags,
+    ...needs('run'),
+    request: {
+      query: z.object({
+        probe: z
+          .enum(['true', 'false'])
+          .default('false')
+          .meta({ description: 'Also runs something for a moment, as an attempt would be: it takes seconds.' }),
+      }),
+    },
+    responses: { 200: json(doctorReport, 'What was found.'), ...refusals(400) },
   }),
   health: createRoute({
     method: 'get',
@@ -56,6 +73,9 @@ export const systemRoutes = {
 
 export function addSystem(app: DoorApp, { flow, store, telemetry: { metrics }, version }: DoorDeps): void {
   app.openapi(systemRoutes.info, async (c) => c.json(await flow.info(), 200));
+  app.openapi(systemRoutes.doctor, async (c) =>
+    c.json(await flow.doctor({ probe: c.req.valid('query').probe === 'true' }), 200),
+  );
   app.openapi(systemRoutes.health, (c) => c.json({ status: 'ok' as const, version }, 200));
   app.openapi(systemRoutes.ready, async (c) => {
     // Takes the write lock and changes nothing: a store that went read-only, or is held by another process, refuses it.
