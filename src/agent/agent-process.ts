@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable, Stream, Writable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { EndReason } from '../contract/run.ts';
 import { signalGroup } from './process-identity.ts';
@@ -30,16 +30,42 @@ export class AgentMissing extends Error {
   override readonly name = 'AgentMissing';
 }
 
-/** Starts an agent without a shell. Errors: {@link AgentMissing}. */
+/** A process group of an agent, whoever has its pipes. */
+export interface AgentGroup extends Omit<AgentProcess, 'stdin' | 'stdout' | 'stderr'> {
+  child: ChildProcess;
+}
+
+/** Starts an agent without a shell, with pipes to it. Errors: {@link AgentMissing}. */
 export async function startAgent(
-  [program, ...args]: readonly [string, ...string[]],
+  command: readonly [string, ...string[]],
   options: { cwd: string; env: Record<string, string> },
 ): Promise<AgentProcess> {
+  const group = await spawnGroup(command, { ...options, stdio: ['pipe', 'pipe', 'pipe'] });
+  const { stdin, stdout, stderr } = group.child;
+  if (stdin === null || stdout === null || stderr === null) throw new Error('The agent was started without its pipes.');
+  return {
+    stdin,
+    stdout,
+    stderr,
+    exited: group.exited,
+    get exit() {
+      return group.exit;
+    },
+    signal: group.signal,
+    terminate: group.terminate,
+  };
+}
+
+/** Starts an agent as the leader of a group (and session) of its own. Errors: {@link AgentMissing}. */
+export async function spawnGroup(
+  [program, ...args]: readonly [string, ...string[]],
+  options: { cwd: string; env: Record<string, string>; stdio: ('pipe' | Stream)[] },
+): Promise<AgentGroup> {
   const child = spawn(program, args, {
     cwd: options.cwd,
     env: options.env,
     detached: true,
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: options.stdio,
   });
   let exit: Exit | null = null;
   const exited = new Promise<Exit>((resolve) => {
@@ -49,38 +75,40 @@ export async function startAgent(
     });
   });
   // An agent may end without reading what it was sent: its exit says so.
-  child.stdin.on('error', () => undefined);
-  child.stdout.on('error', () => undefined);
-  child.stderr.on('error', () => undefined);
+  for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.on('error', () => undefined);
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (error: NodeJS.ErrnoException) => {
       reject(new AgentMissing(explain(program, error, options), { cause: error }));
     });
   });
-  const { pid } = child;
+  const signal = (name: NodeJS.Signals): void => signalGroup(child.pid, name);
   return {
-    stdin: child.stdin,
-    stdout: child.stdout,
-    stderr: child.stderr,
+    child,
     exited,
     get exit() {
       return exit;
     },
-    signal: (signal) => signalGroup(pid, signal),
-    terminate: async (graceMs) => {
-      signalGroup(pid, 'SIGTERM');
-      const stopped = new AbortController();
-      const late = wait(graceMs, undefined, { signal: stopped.signal, ref: false }).then(
-        () => signalGroup(pid, 'SIGKILL'),
-        () => undefined,
-      );
-      const result = await exited;
-      stopped.abort();
-      await late;
-      return result;
-    },
+    signal,
+    terminate: (graceMs) => terminate({ signal, exited }, graceMs),
   };
+}
+
+/** SIGTERM, and SIGKILL after `graceMs`. */
+export async function terminate(
+  { signal, exited }: Pick<AgentProcess, 'signal' | 'exited'>,
+  graceMs: number,
+): Promise<Exit> {
+  signal('SIGTERM');
+  const stopped = new AbortController();
+  const late = wait(graceMs, undefined, { signal: stopped.signal, ref: false }).then(
+    () => signal('SIGKILL'),
+    () => undefined,
+  );
+  const result = await exited;
+  stopped.abort();
+  await late;
+  return result;
 }
 
 /** Why a program did not start, in words. The kernel's ENOENT may also mean its interpreter or the folder it was to run in. */

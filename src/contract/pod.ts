@@ -8,6 +8,8 @@
 export const pod = {
   /** Volumes of both, at the same paths. */
   workspace: '/workspace',
+  /** The agent's work tree. Not the volume's own folder: that belongs to root, and git refuses a work tree of somebody else. */
+  tree: '/workspace/repository',
   home: '/home/agent',
   tmp: '/tmp',
   /** The recorder's alone: journal, snapshot, patch, its own TMPDIR. */
@@ -25,9 +27,12 @@ export const pod = {
   /** Names in the recorder's environment. */
   env: {
     door: 'AIDEATOR_DOOR_URL',
-    attempt: 'AIDEATOR_ATTEMPT',
+    // Not the name that the agent's processes are marked with: the recorder is none of them.
+    attempt: 'AIDEATOR_ATTEMPT_ID',
     podUid: 'AIDEATOR_POD_UID',
     holdSeconds: 'AIDEATOR_HOLD_SECONDS',
+    /** The pod's terminationGracePeriodSeconds; 30, as Kubernetes has it, where it is not told. */
+    graceSeconds: 'AIDEATOR_GRACE_SECONDS',
   },
 } as const;
 

@@ -33,23 +33,42 @@ export async function borrow(
 ): Promise<void> {
   assertObjectName(base);
   if (await exists(join(gitDir, 'HEAD'))) return;
+  const finish = await beginBare(gitDir, base, '');
+  if (!isUrl(source)) {
+    await writeWhole(join(gitDir, 'objects', 'info', 'alternates'), `${quoted(join(resolve(source), 'objects'))}\n`);
+    // Without it a history that ends early looks like one that is broken.
+    if (await exists(join(source, 'shallow'))) await copyFile(join(source, 'shallow'), join(gitDir, 'shallow'));
+  }
+  await finish();
+  if (isUrl(source)) {
+    await git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--depth=1', source, base], { gitDir });
+  }
+}
+
+/**
+ * Makes (or finds again) a bare repository with nothing in it, whose HEAD points at nothing.
+ *
+ * @param base decides the object format
+ * @param more lines added to its configuration
+ */
+export async function makeBare(gitDir: string, base: string, more: string): Promise<void> {
+  assertObjectName(base);
+  if (await exists(join(gitDir, 'HEAD'))) return;
+  await (
+    await beginBare(gitDir, base, more)
+  )();
+}
+
+/** Everything but what makes it a repository; that comes last, by what is returned: git, and the next call, take it for one then. */
+async function beginBare(gitDir: string, base: string, more: string): Promise<() => Promise<void>> {
   await mkdir(join(gitDir, 'objects', 'info'), { recursive: true });
   await mkdir(join(gitDir, 'refs'), { recursive: true });
   const format =
     base.length === 64
       ? '\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectformat = sha256\n'
       : '\trepositoryformatversion = 0\n\tbare = true\n';
-  await writeWhole(join(gitDir, 'config'), `[core]\n${format}[gc]\n\tauto = 0\n`);
-  if (!isUrl(source)) {
-    await writeWhole(join(gitDir, 'objects', 'info', 'alternates'), `${quoted(join(resolve(source), 'objects'))}\n`);
-    // Without it a history that ends early looks like one that is broken.
-    if (await exists(join(source, 'shallow'))) await copyFile(join(source, 'shallow'), join(gitDir, 'shallow'));
-  }
-  // Last: git, and the next call, take it for a repository from here on.
-  await writeWhole(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n');
-  if (isUrl(source)) {
-    await git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--depth=1', source, base], { gitDir });
-  }
+  await writeWhole(join(gitDir, 'config'), `[core]\n${format}[gc]\n\tauto = 0\n${more}`);
+  return () => writeWhole(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n');
 }
 
 /** Never seen half written: another call may be at work in the repository already. */
