@@ -250,6 +250,10 @@ function addServing(program: Command, does: Does): void {
     .option('--quick', 'no pauses')
     .option('--plain', 'plain lines also in a terminal')
     .action(does(async () => (await import('./demo.ts')).demo));
+  program
+    .command('sample <folder>')
+    .description('make the demo’s repository in a folder, unless it is there')
+    .action(does(async () => (await import('./commands/sample.ts')).sample));
 }
 
 function collect(value: string, before: string[] | undefined): string[] {
