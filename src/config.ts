@@ -8,7 +8,7 @@ import { limits } from './contract/run.ts';
 import { AppError } from './errors.ts';
 
 /**
- * Configuration by one schema: defaults < file < environment `AIDEATOR_*` < flags. Read once, frozen. The only file that
+ * Configuration by one schema: defaults < login < file < environment `AIDEATOR_*` < flags. Read once, frozen. The only file that
  * reads `process.env`. An unknown name, anywhere, is an error.
  */
 
@@ -117,7 +117,7 @@ export type Config = Readonly<z.infer<typeof configSchema>> & {
   readonly env: Readonly<Record<string, string | undefined>>;
 };
 
-/** Where a setting's value comes from: `default`, `file <path>`, `environment <NAME>` or `flag`. */
+/** Where a setting's value comes from: `default`, `login <path>`, `file <path>`, `environment <NAME>` or `flag`. */
 export type Origins = Record<string, string>;
 
 const wellKnownProviders = {
@@ -144,12 +144,23 @@ const environmentSettings: Record<string, readonly [string] | readonly ['limits'
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
 ]);
 
+/** Servers that the CLI was logged in to. */
+export interface Login {
+  path: string;
+  /** The one that is talked to where none is named. */
+  url: string | null;
+  /** The key of each, by {@link serverAddress}. */
+  keys: Readonly<Record<string, string>>;
+}
+
 export interface ConfigSources {
   /** Values from flags, by setting name; undefined = not given. */
   flags?: Record<string, unknown>;
   /** Defaults to the process's environment. */
   env?: Record<string, string | undefined>;
   cwd?: string;
+  /** What `aideator login` stored; a server has none. */
+  login?: Login | undefined;
   /** The file named by a flag; else AIDEATOR_CONFIG, else <config dir>/aideator/config.yaml where it exists. */
   file?: string | undefined;
 }
@@ -190,6 +201,7 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
     values[key] = value;
     origins[key] = 'flag';
   }
+  if (sources.login !== undefined) addLogin(values, origins, sources.login, sources.flags?.['data_dir'] === undefined);
 
   if (values['data_dir'] === undefined || values['data_dir'] === '') values['data_dir'] = defaultDataDir(env);
   if (typeof values['data_dir'] === 'string') values['data_dir'] = resolve(cwd, values['data_dir']);
@@ -205,6 +217,31 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
     config: Object.freeze({ ...settings, providers, keys: readKeys(providers, env, cwd), env: { ...env } }),
     origins,
   };
+}
+
+/**
+ * The server that was logged in to, where none is named, and its key, where none is given. A key goes to the server it was made
+ * for and to no other, whatever `--url` says.
+ */
+function addLogin(values: Record<string, unknown>, origins: Origins, login: Login, mayName: boolean): void {
+  const from = `login ${login.path}`;
+  // --data-dir means a server of this machine.
+  if (mayName && values['url'] === undefined && login.url !== null) {
+    values['url'] = login.url;
+    origins['url'] = from;
+  }
+  const { url } = values;
+  const key = typeof url === 'string' ? login.keys[serverAddress(url)] : undefined;
+  if (values['api_key'] !== undefined || key === undefined) return;
+  values['api_key'] = key;
+  origins['api_key'] = from;
+}
+
+/** A server's address in one spelling, to compare: no trailing slash, no query; what is no URL stays as it is. */
+export function serverAddress(url: string): string {
+  if (!URL.canParse(url)) return url;
+  const { origin, pathname } = new URL(url);
+  return origin + pathname.replace(/\/+$/, '');
 }
 
 function readKeys(
@@ -241,10 +278,7 @@ function readConfigFile(
   env: Record<string, string | undefined>,
   cwd: string,
 ): { path: string; values: Record<string, unknown> } | null {
-  const path =
-    named === undefined
-      ? join(env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config'), 'aideator', 'config.yaml')
-      : resolve(cwd, named);
+  const path = named === undefined ? join(configDir(env), 'config.yaml') : resolve(cwd, named);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -314,6 +348,11 @@ function editDistance(a: string, b: string): number {
     previous = current;
   }
   return previous[b.length] ?? 0;
+}
+
+/** The folder of the user's own configuration: `$XDG_CONFIG_HOME/aideator`, else `~/.config/aideator`. */
+export function configDir(env: Record<string, string | undefined>): string {
+  return join(env['XDG_CONFIG_HOME'] ?? join(homeOf(env), '.config'), 'aideator');
 }
 
 function defaultDataDir(env: Record<string, string | undefined>): string {

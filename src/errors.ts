@@ -32,6 +32,7 @@ export const errorCodes = {
   repository_unreachable: { status: 422, exit: 3, blame: 'user', title: 'The repository could not be reached' },
   repository_auth_required: { status: 422, exit: 3, blame: 'user', title: 'The repository needs a password or a key' },
   unknown_ref: { status: 422, exit: 3, blame: 'user', title: 'No such branch, tag or commit' },
+  not_pushed: { status: 409, exit: 4, blame: 'user', title: 'The commit is not on the remote' },
   provider_key_missing: { status: 422, exit: 5, blame: 'operator', title: 'No key for the model provider' },
   provider_key_refused: { status: 502, exit: 5, blame: 'operator', title: 'The provider refused the key' },
   provider_error: { status: 502, exit: 5, blame: 'operator', title: 'The model provider failed' },
@@ -89,6 +90,7 @@ export const errorCodes = {
   attempt_start_failed: { status: 500, exit: 1, blame: 'us', title: 'The attempt could not be started' },
   shutting_down: { status: 503, exit: 6, blame: 'operator', title: 'The server is shutting down' },
   server_unreachable: { status: 503, exit: 6, blame: 'operator', title: 'The server cannot be reached' },
+  not_aideator: { status: 502, exit: 6, blame: 'operator', title: 'Something else answered in the server’s place' },
   internal: { status: 500, exit: 1, blame: 'us', title: 'An internal error' },
 } as const satisfies Record<string, CodeFacts>;
 

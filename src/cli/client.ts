@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import * as api from '../contract/api.ts';
 import * as system from '../contract/api-system.ts';
-import { AppError, type ErrorCode, errorCodes } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import { followStream, type StreamItem, type StreamOptions } from './event-stream.ts';
+import { notOurs, parseJson, refusalOf, unreachable } from './refusals.ts';
 
 export interface ClientOptions {
   url: string;
@@ -17,6 +18,8 @@ interface CallOptions {
   query?: Record<string, string | number | undefined>;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** The media type that the answer has to have; JSON when left out. */
+  type?: string;
 }
 
 /** The HTTP API as typed calls. Every failure is an AppError: the server's own, or server_unreachable. */
@@ -33,6 +36,10 @@ export class Client {
 
   info(): Promise<system.Info> {
     return this.#json(system.info, 'GET', '/info');
+  }
+
+  doctor(): Promise<system.DoctorReport> {
+    return this.#json(system.doctorReport, 'GET', '/doctor');
   }
 
   /** Submits a run. Safe to repeat: a lost answer never makes a second run. */
@@ -62,11 +69,11 @@ export class Client {
   }
 
   diff(id: string, a: number, b: number): Promise<Buffer> {
-    return this.#bytes(`${runPath(id)}/diff`, { query: { a, b } });
+    return this.#bytes(`${runPath(id)}/diff`, { query: { a, b }, type: 'text/x-diff' });
   }
 
   patch(id: string, variation: number): Promise<Buffer> {
-    return this.#bytes(`${runPath(id)}/variations/${variation}/patch`);
+    return this.#bytes(`${runPath(id)}/variations/${variation}/patch`, { type: 'text/x-diff' });
   }
 
   select(id: string, body: z.input<typeof api.selectRequest>): Promise<api.Run> {
@@ -115,7 +122,8 @@ export class Client {
   /** A run's events from a cursor on until it is over, across cuts and restarts of the server (see event-stream.ts). */
   stream(id: string, options: StreamOptions = {}): AsyncGenerator<StreamItem, void> {
     return followStream(
-      (query, headers, signal) => this.#once('GET', `${runPath(id)}/stream`, { query, headers, signal }),
+      (query, headers, signal) =>
+        this.#once('GET', `${runPath(id)}/stream`, { query, headers, signal, type: 'text/event-stream' }),
       () => this.relocate(),
       options,
     );
@@ -133,7 +141,10 @@ export class Client {
     options: CallOptions = {},
   ): Promise<z.output<Schema>> {
     const response = await this.#send(method, path, options);
-    const parsed = schema.safeParse(await response.json());
+    const body = await this.#read(() => response.text());
+    const json = parseJson(body);
+    if (json === undefined) throw notOurs(response, this.url, body);
+    const parsed = schema.safeParse(json);
     if (parsed.success) return parsed.data;
     const issue = parsed.error.issues[0];
     throw new AppError(
@@ -146,7 +157,17 @@ export class Client {
   }
 
   async #bytes(path: string, options: CallOptions = {}): Promise<Buffer> {
-    return Buffer.from(await (await this.#send('GET', path, options)).arrayBuffer());
+    const response = await this.#send('GET', path, options);
+    return Buffer.from(await this.#read(() => response.arrayBuffer()));
+  }
+
+  /** A body, whole: one that is cut is no answer. */
+  async #read<T>(read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      throw unreachable(this.url, error, this.#relocate !== undefined);
+    }
   }
 
   /** One call; repeated once elsewhere where the server has moved. All calls but those without an idempotency key may be repeated. */
@@ -166,7 +187,8 @@ export class Client {
     }
   }
 
-  async #once(method: string, path: string, { body, query, headers, signal }: CallOptions): Promise<Response> {
+  async #once(method: string, path: string, options: CallOptions): Promise<Response> {
+    const { body, query, headers, signal, type = 'application/json' } = options;
     const url = new URL(`${this.url}/api/v1${path}`);
     for (const [name, value] of Object.entries(query ?? {}))
       if (value !== undefined) url.searchParams.set(name, String(value));
@@ -174,6 +196,8 @@ export class Client {
     try {
       response = await fetch(url, {
         method,
+        // Nobody but this server is to get the key, and a POST that is sent on is a GET: whoever redirects is told of.
+        redirect: 'manual',
         headers: {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...(this.#key === null || this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` }),
@@ -183,70 +207,15 @@ export class Client {
         ...(signal === undefined ? {} : { signal }),
       });
     } catch (error) {
-      throw unreachable(this.url, error);
+      throw unreachable(this.url, error, this.#relocate !== undefined);
     }
-    if (response.ok) return response;
-    throw await errorOf(response, this.url);
+    if (!response.ok) throw await this.#read(() => refusalOf(response, this.url));
+    // A page of whatever stands in front of the server comes with a good status, too.
+    if (response.headers.get('content-type')?.startsWith(type) !== false) return response;
+    throw notOurs(response, this.url, await this.#read(() => response.text()));
   }
 }
 
 function runPath(id: string): string {
   return `/runs/${encodeURIComponent(id)}`;
-}
-
-export function unreachable(url: string, cause: unknown): AppError {
-  const reason =
-    cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
-  return new AppError(
-    'server_unreachable',
-    `No answer from ${url}: ${reason === '' ? 'the connection failed' : reason}.`,
-    {
-      hint: 'Is the server running? `aideator doctor` looks; `aideator serve` starts one.',
-      cause,
-    },
-  );
-}
-
-/** The AppError that a problem document stands for. */
-async function errorOf(response: Response, url: string): Promise<AppError> {
-  const body = await response.text();
-  const parsed = system.problem.safeParse(parseJson(body));
-  if (!parsed.success) {
-    return new AppError(
-      response.status >= 500 ? 'server_unreachable' : 'internal',
-      `${url} answered ${response.status}, and not as AIdeator does.`,
-      {
-        hint: 'Is something else listening there? Look at --url and AIDEATOR_URL.',
-      },
-    );
-  }
-  const {
-    detail,
-    code,
-    hint,
-    errors,
-    type: _type,
-    title: _title,
-    status: _status,
-    instance: _instance,
-    ...details
-  } = parsed.data;
-  const places =
-    errors?.filter(({ message }) => !detail.includes(message)).map(({ path, message }) => `${path}: ${message}`) ?? [];
-  return new AppError(isErrorCode(code) ? code : 'internal', [detail, ...places].join('\n'), {
-    ...(hint === undefined ? {} : { hint }),
-    details: { ...details, ...(errors === undefined ? {} : { errors }) },
-  });
-}
-
-function isErrorCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorCodes, code);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

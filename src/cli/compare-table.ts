@@ -1,5 +1,6 @@
 import type { Comparison, Evidence } from '../contract/api.ts';
 import { fit, plainLine, widthOf, wrap } from './display.ts';
+import { reasonWords } from './end-reasons.ts';
 import { allTokens, costOf, count, duration, lineChange, money, plural, UNKNOWN } from './format.ts';
 import { type Cell, type Column, table } from './table.ts';
 import type { Palette } from './palette.ts';
@@ -67,7 +68,7 @@ function cellsOf(each: Evidence, chosen: number | null, digits: number, palette:
 }
 
 function outcomeOf(status: Evidence['status'], reason: Evidence['end_reason'], isChosen: boolean): string {
-  if (status === 'failed' && reason !== null) return reason.replaceAll('_', ' ');
+  if (status === 'failed' && reason !== null) return reasonWords(reason);
   return isChosen && status === 'succeeded' ? 'chosen' : status;
 }
 

@@ -47,6 +47,7 @@ export async function* followStream(
   let failures = 0;
   let lost = false;
   let complete = false;
+  let everOpen = false;
   while (!stopped()) {
     let reason = 'the server closed the connection';
     try {
@@ -55,6 +56,7 @@ export async function* followStream(
         if (item.kind === 'open') {
           if (lost) yield { kind: 'back' };
           lost = false;
+          everOpen = true;
         } else if (item.kind === 'retry') {
           retry = item.ms;
         } else if (item.kind === 'reset') {
@@ -72,7 +74,9 @@ export async function* followStream(
     } catch (error) {
       if (stopped()) return;
       const failure = toAppError(error);
-      if (!isPassing(failure)) throw failure;
+      // What stands in front of a server answers in its place while it is started anew; at the first try it is the wrong address.
+      const passing = failure.code === 'not_aideator' ? everOpen : isPassing(failure);
+      if (!passing) throw failure;
       reason = failure.message;
     }
     if (stopped()) return;

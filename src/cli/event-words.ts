@@ -43,6 +43,8 @@ export function wordsOf(event: Event): Words | null {
     detail: false,
   };
   const content = text(data['content']);
+  const waiting = waitingOf(event);
+  if (waiting !== null) return { ...base, kind: 'status', text: `waiting: ${waiting}` };
   switch (event.type) {
     case 'agent_output':
       return outputWords(base, text(data['kind']) ?? '', content, data['message']);
@@ -81,6 +83,20 @@ export function wordsOf(event: Event): Words | null {
 export function endWords(status: string, reason: string | null, message: string | null): string {
   const why = reason === null || reason === 'end_turn' || reason === status ? '' : ` (${reason})`;
   return `${status}${why}${message === null || message === '' ? '' : `: ${message}`}`;
+}
+
+/** What an attempt waits for before it can start: `Unschedulable: 0/1 nodes are available …`. */
+export function waitingWords(waiting: { reason: string; message: string } | null): string | null {
+  if (waiting === null) return null;
+  const { reason, message } = waiting;
+  return message === '' || message.startsWith(reason) ? message || reason : `${reason}: ${message}`;
+}
+
+/** The same of an event that tells it; null of all others. */
+export function waitingOf({ type, data }: Event): string | null {
+  if (type !== 'agent_output' || data['kind'] !== 'note' || field(data['message'], 'code') !== 'waiting') return null;
+  const reason = text(field(data['message'], 'reason')) ?? '';
+  return waitingWords({ reason, message: (text(data['content']) ?? '').replace(/^Waiting to start: /, '') });
 }
 
 type Base = Pick<Words, 'variation' | 'at' | 'chunk' | 'detail'>;

@@ -6,6 +6,8 @@ export interface Io {
   stderr: Output;
   /** All of standard input, as bytes. */
   readStdin(): Promise<Buffer>;
+  /** Asks a person for a secret, which is not shown; null where there is no terminal to ask on, and where they gave up. */
+  askSecret(question: string): Promise<string | null> | null;
   env: Readonly<Record<string, string | undefined>>;
   cwd: string;
   /** Calls back at each Ctrl-C (`interrupt`) or other request to end (`terminate`). Returns the way to stop it. */

@@ -15,6 +15,7 @@ function variation(index: number, more: Partial<VariationState> = {}): Variation
     status: 'running',
     endReason: null,
     message: null,
+    waiting: null,
     startedAt: START,
     endedAt: null,
     calls: 1,

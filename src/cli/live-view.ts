@@ -1,5 +1,6 @@
 import { isTerminal } from '../contract/run.ts';
 import { fit, fitEnd, pad, plainLine, widthOf } from './display.ts';
+import { reasonWords } from './end-reasons.ts';
 import { count, elapsed, lineChange, money, UNKNOWN } from './format.ts';
 import type { Palette } from './palette.ts';
 import { type RunState, sum, type VariationState } from './run-state.ts';
@@ -62,9 +63,9 @@ function chooseVariations(variations: readonly VariationState[], room: number): 
 function shareThoughts(variations: readonly VariationState[], spare: number): Map<number, number> {
   const lines = new Map<number, number>();
   for (const round of [1, 2]) {
-    for (const { index, status, recent } of variations) {
+    for (const { index, status, recent, waiting } of variations) {
       if (spare === 0) return lines;
-      if (isTerminal(status) || recent.length < round) continue;
+      if (isTerminal(status) || (waiting === null ? recent.length : 1) < round) continue;
       lines.set(index, round);
       spare -= 1;
     }
@@ -150,12 +151,9 @@ function markOf({ status }: VariationState, now: number, unicode: boolean): stri
   }
 }
 
-function outcomeOf({ status, endReason }: VariationState): string {
-  return status === 'failed' && endReason !== null
-    ? endReason.replaceAll('_', ' ')
-    : status === 'failed'
-      ? 'failed'
-      : status;
+function outcomeOf({ status, endReason, waiting }: VariationState): string {
+  if (status === 'failed') return endReason === null ? 'failed' : reasonWords(endReason);
+  return waiting === null ? status : 'waiting';
 }
 
 /** `smallest-change · builtin · anthropic/claude-sonnet-4-5`, as much of it as fits; what tells variations apart stays longest. */
@@ -173,8 +171,10 @@ export function nameOf(variation: Pick<VariationState, 'agent' | 'model' | 'stra
   return forms.find((form) => widthOf(form) <= columns) ?? fit(strategy[0] ?? shortModel, columns);
 }
 
-function thoughtLines({ recent }: VariationState, lines: number, { columns, palette }: Frame): string[] {
+function thoughtLines({ recent, waiting }: VariationState, lines: number, { columns, palette }: Frame): string[] {
   if (lines === 0) return [];
+  // What it waits for goes before all that was said: it is what a person can do something about.
+  if (waiting !== null) return [palette.warn(fit(`     waiting: ${plainLine(waiting)}`, columns))];
   return recent.slice(-lines).map(({ kind, text }, place, all) => {
     const word = WORD[kind] ?? kind;
     const head = `     ${word === '' ? '' : `${word}: `}`;

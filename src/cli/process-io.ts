@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { processEnvironment } from '../config.ts';
+import { askSecret } from './ask-secret.ts';
 import type { Io, Output } from './io.ts';
 
 /** This process as the CLI's world. `flushed` resolves when all output is out of our hands. */
@@ -17,6 +18,7 @@ export function processIo(given: Pick<Io, 'version' | 'program' | 'startHouse'>)
       for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk as Uint8Array));
       return Buffer.concat(chunks);
     },
+    askSecret: (question) => (process.stdin.isTTY ? askSecret(question, process.stdin, process.stderr) : null),
     onSignal(listener) {
       const interrupt = (): void => listener('interrupt');
       const terminate = (): void => listener('terminate');

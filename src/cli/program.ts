@@ -78,7 +78,7 @@ function buildProgram(argv: readonly string[], io: Io, exit: (code: number) => v
     .option('--json', 'print JSON instead of words')
     .option(
       '--url <url>',
-      'the server to talk to (AIDEATOR_URL; its key is AIDEATOR_API_KEY); else the one of the data directory, started when needed',
+      'the server to talk to (AIDEATOR_URL; its key is AIDEATOR_API_KEY); else the one of `aideator login`, else that of the data directory, started when needed',
     )
     .option('--data-dir <folder>', 'database, mirrors, attempts (AIDEATOR_DATA_DIR)')
     .option('--config <file>', 'configuration file (AIDEATOR_CONFIG)')
@@ -140,6 +140,7 @@ function addRun(program: Command, does: Does): void {
     .option('--max-parallel <count>', 'variations at once', wholeNumber('--max-parallel', 1))
     .option('--timeout <seconds>', 'seconds an attempt may take', wholeNumber('--timeout', 1))
     .option('--retries <count>', 'how often a failed variation is tried again by itself', wholeNumber('--retries'))
+    .option('--image <image>', 'in a cluster: the image that the agents work in')
     .option('--detach', 'start it and return')
     .option('--stream', 'with --json: each event as a line of JSON')
     .option('--plain', 'plain lines also in a terminal')
@@ -190,6 +191,7 @@ function addDeciding(program: Command, does: Does): void {
     .option('--branch <name>', 'name of the new branch (default: aideator/<run>-<variation>)')
     .option('--patch <file>', 'write the patch to a file (- = standard output)')
     .option('--apply', 'apply it to the work tree of the local repository')
+    .option('--push', 'a repository at a URL: the server pushes the branch there, instead of making it in your clone')
     .option('-v, --variation <index>', 'another one than the chosen', wholeNumber('--variation'))
     .option('-m, --message <text>', 'commit message')
     .option('--force', 'move an existing branch')
@@ -221,6 +223,15 @@ function addServing(program: Command, does: Does): void {
       wholeNumber('--exit-when-idle', 1),
     )
     .action(does(async () => (await import('./commands/serve.ts')).serve));
+  program
+    .command('login <url>')
+    .description('keep the address of a server, and the key for it, for all commands')
+    .option('--key-file <file>', 'the key from a file (- = standard input); else it is asked for')
+    .action(does(async () => (await import('./commands/login.ts')).login));
+  program
+    .command('logout [url]')
+    .description('forget a server and its key')
+    .action(does(async () => (await import('./commands/login.ts')).logout));
   const keys = program.command('keys').description('API keys of the server');
   keys
     .command('create [name]')
@@ -242,6 +253,7 @@ function addServing(program: Command, does: Does): void {
   program
     .command('doctor')
     .description('look whether all that is needed is there')
+    .option('--kubernetes', 'what the server finds in its cluster: rights, quota, image')
     .action(does(async () => (await import('./commands/doctor.ts')).doctor));
   program
     .command('demo')

@@ -1,7 +1,7 @@
 import type { Event, Run, VariationView } from '../contract/api.ts';
 import { isTerminal, type RunStatus, type VariationStatus, VARIATION_STATUSES } from '../contract/run.ts';
 import { plainLine } from './display.ts';
-import { field, text, type Words, wordsOf } from './event-words.ts';
+import { field, text, waitingOf, waitingWords, type Words, wordsOf } from './event-words.ts';
 
 /** What is known of a run while its events come in: the state that the live view draws. */
 export interface RunState {
@@ -21,6 +21,8 @@ export interface VariationState {
   status: VariationStatus;
   endReason: string | null;
   message: string | null;
+  /** What its pod waits for before it can start, in words; null where nothing is known to be in its way. */
+  waiting: string | null;
   startedAt: number | null;
   endedAt: number | null;
   calls: number;
@@ -55,6 +57,7 @@ function beginVariation(view: VariationView): VariationState {
   const nothing = {
     endReason: null,
     message: null,
+    waiting: null,
     startedAt: null,
     endedAt: null,
     files: null,
@@ -76,6 +79,7 @@ export function adoptRun(state: RunState, run: Run): void {
       status: view.status,
       endReason: view.end_reason,
       message: view.message,
+      waiting: waitingWords(view.attempts.at(-1)?.waiting ?? null),
       startedAt: view.started_at === null ? null : Date.parse(view.started_at),
       endedAt: view.ended_at === null ? null : Date.parse(view.ended_at),
       calls: usage.calls,
@@ -118,6 +122,12 @@ export function applyEvent(state: RunState, event: Event): void {
     default:
   }
   if (event.type === 'agent_output' && data['kind'] === 'result') takeResult(variation, data['message']);
+  const waiting = waitingOf(event);
+  if (waiting !== null) {
+    // Two clocks: waiting for a place is not working.
+    Object.assign(variation, { waiting, startedAt: null });
+    return;
+  }
   const words = wordsOf(event);
   if (words !== null && (!words.detail || words.kind === 'output')) remember(variation, words);
 }
@@ -126,6 +136,7 @@ function moveVariation(variation: VariationState, next: string | null, at: numbe
   const status = VARIATION_STATUSES.find((known) => known === next);
   if (status === undefined) return;
   variation.status = status;
+  variation.waiting = null;
   if (status === 'queued')
     Object.assign(variation, {
       startedAt: null,
@@ -138,6 +149,7 @@ function moveVariation(variation: VariationState, next: string | null, at: numbe
       recent: [],
     });
   else if (status === 'starting') variation.startedAt = at;
+  else if (status === 'running' || status === 'finishing') variation.startedAt ??= at;
   else if (isTerminal(status)) variation.endedAt ??= at;
 }
 

@@ -6,9 +6,9 @@ import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { problem } from '../contract/api-system.ts';
 import { AppError, type ErrorCode, errorCodes } from '../errors.ts';
-import { unreachable } from './client.ts';
 import { type Imprint, imprint } from './imprint.ts';
 import type { Io } from './io.ts';
+import { unreachable } from './refusals.ts';
 
 /** What a running server says of itself in `<data_dir>/server.json`. */
 const serverFile = z.object({ url: z.string(), pid: z.int(), version: z.string() }).loose();
@@ -198,7 +198,7 @@ export async function stopServer(dataDir: string): Promise<void> {
   if (file === null || !isAlive(file.pid)) return;
   process.kill(file.pid, 'SIGTERM');
   for (let waited = 0; isAlive(file.pid); waited += POLL) {
-    if (waited > 30_000) throw unreachable(file.url, new Error(`the server (process ${file.pid}) does not end`));
+    if (waited > 30_000) throw unreachable(file.url, new Error(`the server (process ${file.pid}) does not end`), true);
     await sleep(POLL);
   }
 }

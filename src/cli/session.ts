@@ -5,6 +5,7 @@ import { AppError } from '../errors.ts';
 import { Client } from './client.ts';
 import { changeSince } from './imprint.ts';
 import type { Io } from './io.ts';
+import { readLogin } from './login-file.ts';
 import { choosePalette, noColours, type Palette } from './palette.ts';
 import { backgroundServer, ensureServer, stopServer } from './server.ts';
 
@@ -38,7 +39,8 @@ export class Session {
   /** Errors: invalid_config. */
   load(flags: Record<string, unknown> = {}): { config: Config; origins: Origins } {
     const { url, dataDir: data_dir, config: file } = this.options;
-    this.#loaded ??= loadConfig({ flags: { url, data_dir, ...flags }, env: this.io.env, cwd: this.io.cwd, file });
+    const { env, cwd } = this.io;
+    this.#loaded ??= loadConfig({ flags: { url, data_dir, ...flags }, env, cwd, file, login: readLogin(env) });
     return this.#loaded;
   }
 

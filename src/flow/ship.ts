@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Shipped, ShipRequest } from '../contract/api.ts';
 import type { AttemptResult } from '../contract/attempt.ts';
 import { now } from '../contract/ids.ts';
+import { SHIP_AUTHOR, shipBranchName, shipMessage } from '../contract/shipping.ts';
 import { AppError } from '../errors.ts';
 import { applyToWorkTree, makeCommit, shipBranch } from '../git/ship.ts';
 import type { Selectable } from 'kysely';
@@ -35,7 +36,7 @@ export async function shipVariation(context: Context, runId: string, request: Sh
   if (request.kind === 'apply') {
     await applyToWorkTree(context.git, { repository: run.repository, patchFile });
   } else {
-    const branch = request.branch ?? `aideator/${run.id}-${index}`;
+    const branch = request.branch ?? shipBranchName(run.id, index);
     const workshop = await mkdtemp(join(tmpdir(), 'aideator-ship-'));
     try {
       const gitDir = join(workshop, 'ship.git');
@@ -44,10 +45,10 @@ export async function shipVariation(context: Context, runId: string, request: Sh
         base: run.base,
         patchFile,
         tree: result.tree,
-        message: request.message ?? messageOf(run, variation),
+        message: request.message ?? shipMessage(run, { ...variation, index }),
         // Of the work, not of the shipping: the same choice shipped twice is the same commit, and no conflict.
         date: new Date(attempt.ended_at ?? run.created_at),
-        author: { name: 'AIdeator', email: 'aideator@localhost' },
+        author: SHIP_AUTHOR,
         gitDir,
       });
       await shipBranch(context.git, { repository: run.repository, commit, branch, force: request.force, gitDir });
@@ -119,11 +120,4 @@ async function chosenOf(context: Context, run: Selectable<RunsTable>): Promise<{
   throw new AppError('not_chosen', `No variation of run ${run.id} was chosen yet.`, {
     hint: `Choose one first (\`aideator choose ${run.id} N\`), or name it with variation_id (--variation N).`,
   });
-}
-
-function messageOf(run: Selectable<RunsTable>, variation: Selectable<VariationsTable>): string {
-  const [firstLine = ''] = run.prompt.trim().split('\n');
-  const title = firstLine.length > 72 ? `${firstLine.slice(0, 71).toWellFormed()}…` : firstLine;
-  const by = [variation.agent, variation.model, variation.strategy].filter((word) => word !== null).join(', ');
-  return `${title}\n\nAIdeator run ${run.id}, variation ${variation.idx} (${by}).\n`;
 }

@@ -30,6 +30,8 @@ export interface Person {
 export interface StartOptions {
   cwd?: string;
   stdin?: Buffer;
+  /** What the person types where a secret is asked for; without it there is no terminal to ask on. */
+  secret?: Promise<string>;
   /** A terminal of so many columns and rows on standard output. */
   terminal?: { columns: number; rows: number };
   env?: Record<string, string>;
@@ -95,6 +97,7 @@ export function newPerson(more: { settings?: Record<string, unknown>; env?: Reco
     const io: Io = {
       stdout: sink(out, options.terminal),
       stderr: sink(err, undefined),
+      askSecret: () => options.secret ?? null,
       readStdin: async () => options.stdin ?? Buffer.alloc(0),
       env: { ...env, ...options.env },
       cwd: options.cwd ?? home,

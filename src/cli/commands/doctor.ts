@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Config } from '../../config.ts';
 import { toAppError } from '../../errors.ts';
-import { plainLine, wrap } from '../display.ts';
+import { pad, plainLine, widthOf, wrap } from '../display.ts';
 import { answers, runningServer } from '../server.ts';
 import type { Session } from '../session.ts';
 
@@ -23,8 +23,16 @@ const OLDEST_GIT = [2, 34] as const;
 /** Bytes below which a run is likely to fill the disk. */
 const LITTLE_SPACE = 1024 ** 3;
 
-/** `aideator doctor`: looks whether all that is needed is there. Exit code 5 where something fails. */
-export async function doctor(session: Session): Promise<number> {
+/**
+ * `aideator doctor`: looks whether all that is needed is there. Exit code 5 where something fails. With `--kubernetes` it is the
+ * server that looks, with its own rights, where it runs attempts.
+ */
+export async function doctor(
+  session: Session,
+  _args: string[],
+  { kubernetes = false }: { kubernetes?: boolean },
+): Promise<number> {
+  if (kubernetes) return serverFindings(session);
   const checks: Check[] = [{ name: 'node', state: 'ok', text: process.versions.node }, await checkGit(session)];
   let config: Config | null = null;
   try {
@@ -40,14 +48,32 @@ export async function doctor(session: Session): Promise<number> {
   return checks.some(({ state }) => state === 'fail') ? 5 : 0;
 }
 
-function lines({ name, state, text, hint }: Check, { palette, columns }: Session): string[] {
+async function serverFindings(session: Session): Promise<number> {
+  const client = await session.connect();
+  const { runtime } = await client.info();
+  const { findings } = await client.doctor();
+  if (session.json) session.printJson({ findings });
+  else {
+    if (runtime !== 'kubernetes')
+      session.remark(
+        `${client.url} runs attempts as processes, not in a cluster: this is what it finds on its machine.`,
+      );
+    const width = Math.max(13, ...findings.map(({ check }) => widthOf(plainLine(check))));
+    session.print(
+      ...findings.flatMap(({ check, ...rest }) => lines({ name: plainLine(check), ...rest }, session, width)),
+    );
+  }
+  return findings.some(({ state }) => state === 'fail') ? 5 : 0;
+}
+
+function lines({ name, state, text, hint }: Check, { palette, columns }: Session, width = 13): string[] {
   const paint = state === 'ok' ? palette.good : state === 'warn' ? palette.warn : palette.bad;
-  const indent = ' '.repeat(21);
+  const indent = ' '.repeat(width + 8);
   const body = [text, ...(hint === undefined ? [] : [hint])]
     .flatMap((part) => part.split('\n'))
-    .flatMap((part) => wrap(plainLine(part), columns - indent.length));
+    .flatMap((part) => wrap(plainLine(part), Math.max(20, columns - indent.length)));
   return body.map((line, place) =>
-    place === 0 ? `${paint(state.padEnd(4))}  ${name.padEnd(13)}  ${line}` : indent + line,
+    place === 0 ? `${paint(state.padEnd(4))}  ${pad(name, width)}  ${line}` : indent + line,
   );
 }
 

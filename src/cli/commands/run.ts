@@ -3,10 +3,12 @@ import { resolve } from 'node:path';
 import type { SubmitInput, Submitted, VariationRequest } from '../../contract/api.ts';
 import type { Info } from '../../contract/api-system.ts';
 import { AppError, toAppError } from '../../errors.ts';
+import { isAddress } from '../address.ts';
 import type { Client } from '../client.ts';
 import { plainLine, wrap } from '../display.ts';
 import { plural } from '../format.ts';
 import { keySource } from '../imprint.ts';
+import { seesOurFiles } from '../same-machine.ts';
 import { backgroundServer } from '../server.ts';
 import type { Session } from '../session.ts';
 import { follow } from './watch.ts';
@@ -24,6 +26,7 @@ export interface RunOptions {
   maxParallel?: number;
   timeout?: number;
   retries?: number;
+  image?: string;
   detach?: boolean;
   stream?: boolean;
   plain?: boolean;
@@ -31,8 +34,9 @@ export interface RunOptions {
 
 /** `aideator run`: submits, says what was started and where, and shows it. */
 export async function run(session: Session, _args: string[], options: RunOptions): Promise<number> {
-  const body = await requestOf(session, options);
+  const request = await requestOf(session, options);
   const client = await session.connectUpToDate();
+  const body = await forServer(session, client, request, options);
   const submitted = await submit(session, client, body);
   if (options.detach === true) {
     if (session.json) session.printJson(submitted);
@@ -44,9 +48,29 @@ export async function run(session: Session, _args: string[], options: RunOptions
   return follow(session, client, started, { stream: options.stream, plain: options.plain });
 }
 
+/**
+ * A server elsewhere cannot see a path of this machine: it is told where the repository is cloned from, and which commit is meant.
+ * URLs, and paths that are none of this machine's, are sent as they are.
+ */
+async function forServer(
+  session: Session,
+  client: Client,
+  body: SubmitInput,
+  { repo = '.', ref }: RunOptions,
+): Promise<SubmitInput> {
+  const { url } = session.config;
+  const path = resolve(session.io.cwd, repo);
+  if (url === null || !existsSync(path) || (await seesOurFiles(url, await client.info()))) return body;
+  const { whatToSend } = await import('../clone/send.ts');
+  const { repository, ref: commit, remarks } = await whatToSend(session.io.env, path, ref);
+  session.remark(...remarks.map((remark) => session.errPalette.warn(plainLine(remark))));
+  return { ...body, repository, ref: commit };
+}
+
 function announce(session: Session, info: Info, { run_id: id, base }: Submitted, variations: number): void {
+  const where = session.config.url === null ? '' : ` at ${session.config.url}`;
   session.print(
-    `Run ${session.palette.bold(id)}: ${plural(variations, 'variation')} from commit ${base.slice(0, 12)}.`,
+    `Run ${session.palette.bold(id)}${where}: ${plural(variations, 'variation')} from commit ${base.slice(0, 12)}.`,
   );
   session.print(
     ...wrap(`Isolation: ${plainLine(info.isolation)}`, session.columns).map((line) => session.palette.dim(line)),
@@ -90,7 +114,7 @@ async function missingKey(session: Session, client: Client, error: AppError): Pr
 
 /** The body to submit. Errors: invalid_request, invalid_encoding. */
 export async function requestOf(session: Session, options: RunOptions): Promise<SubmitInput> {
-  const { ref, agent, model: models, strategy: strategies, variation, maxParallel, timeout, retries } = options;
+  const { ref, agent, model: models, strategy: strategies, variation, maxParallel, timeout, retries, image } = options;
   if (
     variation !== undefined &&
     (options.variations !== undefined || models !== undefined || strategies !== undefined)
@@ -113,6 +137,7 @@ export async function requestOf(session: Session, options: RunOptions): Promise<
     ...(strategies === undefined ? {} : { strategies }),
     ...(maxParallel === undefined ? {} : { max_parallel: maxParallel }),
     ...(retries === undefined ? {} : { retries }),
+    ...(image === undefined ? {} : { image }),
     ...(timeout === undefined ? {} : { limits: { timeout_seconds: timeout } }),
   };
 }
@@ -121,8 +146,7 @@ export async function requestOf(session: Session, options: RunOptions): Promise<
 export function absoluteRepository(given: string, cwd: string): string {
   const path = resolve(cwd, given);
   if (existsSync(path)) return path;
-  const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(given) || /^[^/:]+:(?!\\)./.test(given);
-  return isUrl ? given : path;
+  return isAddress(given) ? given : path;
 }
 
 /** The prompt, byte for byte. Errors: invalid_request, invalid_encoding. */

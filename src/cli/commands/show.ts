@@ -1,7 +1,7 @@
-import type { AttemptView, Run, VariationView } from '../../contract/api.ts';
+import type { AttemptView, Gap, Run, VariationView } from '../../contract/api.ts';
 import { plainLine, plainLines, wrap } from '../display.ts';
-import { endWords } from '../event-words.ts';
-import { allTokens, costOf, count, dateTime, duration, lineChange, money, plural } from '../format.ts';
+import { endWords, waitingWords } from '../event-words.ts';
+import { allTokens, costOf, count, dateTime, duration, lineChange, money, plural, wallClock } from '../format.ts';
 import { findRunId, type Session } from '../session.ts';
 
 const PROMPT_LINES = 8;
@@ -27,6 +27,7 @@ function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'col
     ...row('status', `${run.status}: ${run.summary}`),
     ...row('repository', run.repository),
     ...row('commit', `${run.base}${run.ref === null ? '' : ` (${run.ref})`}`),
+    ...(run.image === null ? [] : row('image', run.image)),
     ...row('started', dateTime(run.created_at)),
     ...(run.ended_at === null
       ? []
@@ -80,17 +81,36 @@ function describeVariation(
         ? 'none'
         : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}`,
     ),
-    ...variation.attempts.flatMap((attempt) => row(`  attempt ${attempt.attempt}`, describeAttempt(attempt, message))),
+    ...variation.attempts.flatMap((attempt) => attemptRows(attempt, message, row)),
   ];
 }
 
 /** `told`: what stands above already, and need not be said again. */
-function describeAttempt(attempt: AttemptView, told: string | null): string {
-  const log =
-    attempt.log_complete === null
-      ? ''
-      : attempt.log_complete
-        ? '; log complete'
-        : `; log has gaps: ${attempt.gaps.map(({ from_seq: from, to_seq: to, reason }) => `${from} to ${to ?? 'the end'}, ${reason}`).join('; ')}`;
-  return `${endWords(attempt.status, attempt.end_reason, attempt.message === told ? null : attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`;
+function attemptRows(
+  attempt: AttemptView,
+  told: string | null,
+  row: (name: string, value: string) => string[],
+): string[] {
+  const { waiting, job, gaps, log_complete: complete } = attempt;
+  const log = complete === null ? '' : complete ? '; log complete' : '; log has gaps';
+  return [
+    ...row(
+      `  attempt ${attempt.attempt}`,
+      `${endWords(attempt.status, attempt.end_reason, attempt.message === told ? null : attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`,
+    ),
+    ...(job === null ? [] : row('    job', job)),
+    ...(waiting === null ? [] : row('    waiting', `${waitingWords(waiting)}, since ${wallClock(waiting.since)}`)),
+    ...gaps.flatMap((gap) => row('    missing', gapWords(gap))),
+  ];
+}
+
+/** Lines of the log that never came, by name. */
+function gapWords({ from_seq: from, to_seq: to, reason }: Gap): string {
+  const which =
+    to === null
+      ? `all from line ${from} on`
+      : from === to
+        ? `line ${from}`
+        : `lines ${from} to ${to} (${to - from + 1})`;
+  return `${which}: ${reason}`;
 }
