@@ -41,11 +41,11 @@ const user = z.object({
   username: text,
   password: text,
   exec: program.nullish(),
-  'auth-provider': z.unknown(),
-  as: z.unknown(),
-  'as-uid': z.unknown(),
-  'as-groups': z.unknown(),
-  'as-user-extra': z.unknown(),
+  'auth-provider': z.unknown().optional(),
+  as: z.unknown().optional(),
+  'as-uid': z.unknown().optional(),
+  'as-groups': z.unknown().optional(),
+  'as-user-extra': z.unknown().optional(),
 });
 
 const context = z.object({ cluster: z.string(), user: text, namespace: text });
