@@ -45,9 +45,8 @@ export function realCluster(): RealCluster | null {
     kubectl,
     get: (...args) => JSON.parse(kubectl('get', ...args, '-o', 'json')),
     apply: (...objects) => {
-      const file = join(tempDir(), 'objects.yaml');
-      writeFileSync(file, objects.map((object) => stringify(object)).join('---\n'));
-      kubectl('apply', '-f', file);
+      const input = objects.map((object) => stringify(object)).join('---\n');
+      execFileSync('kubectl', ['apply', '-f', '-'], { env, input, stdio: ['pipe', 'ignore', 'pipe'] });
     },
   };
 }
