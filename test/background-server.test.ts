@@ -47,6 +47,8 @@ describe('the server in the background', () => {
     const unwritable = await person.run('list', '--data-dir', join(person.home, 'file', 'data'));
     expect(unwritable.code).toBe(5);
     expect(unwritable.err).toContain('code: data_dir_readonly');
+    // A file system that makes no folders.
+    expect((await person.run('list', '--data-dir', '/proc/aideator/data')).err).toContain('code: data_dir_readonly');
   });
 
   test('started before a key or a setting was what it is now: it is started anew with it', async () => {
@@ -65,11 +67,10 @@ describe('the server in the background', () => {
     };
     const anew = (what: string): string => `The server was started before ${what}: starting it anew.\n`;
     expect(await withKey('sk-one')).toEqual({ code: 0, err: anew('ANTHROPIC_API_KEY was set'), runs: 1 });
-    expect(await withKey('sk-one')).toEqual({ code: 0, err: '', runs: 2 });
-    expect(await withKey('sk-two')).toEqual({ code: 0, err: anew('ANTHROPIC_API_KEY was changed'), runs: 3 });
+    expect(await withKey('sk-two')).toEqual({ code: 0, err: anew('ANTHROPIC_API_KEY was changed'), runs: 2 });
     // A terminal without the key uses what the server has.
     expect(await person.run(...command)).toMatchObject({ code: 0, err: '' });
-  });
+  }, 90_000);
 
   test('runs under way keep it as it is, and that is said; later it is started anew', async () => {
     const person = newPerson();
@@ -105,7 +106,7 @@ describe('the server in the background', () => {
       code: 0,
       err: 'The server was started before the configuration was changed: starting it anew.\n',
     });
-  });
+  }, 90_000);
 
   test('one that a person started is left alone, whatever key it lacks', async () => {
     const person = newPerson({ settings: { default_model: null } });

@@ -258,6 +258,19 @@ describe('serve, keys, config, doctor', () => {
     expect((await server.done).code).toBe(0);
   });
 
+  test('beyond this machine it wants a key, and the command it names makes one', async () => {
+    const person = newPerson();
+    const refused = await person.run('serve', '--host', '0.0.0.0', '--port', '0', '--json');
+    const problem = JSON.parse(refused.out) as { code: string; hint: string };
+    expect([refused.code, problem.code]).toEqual([5, 'exposed_without_key']);
+    const [, command = ''] = /`aideator ([^`]+)`/.exec(problem.hint) ?? [];
+    expect(await person.run(...command.split(' '))).toMatchObject({ code: 0 });
+    const server = person.start(['serve', '--host', '0.0.0.0', '--port', '0']);
+    await until(() => server.out.includes('http://'));
+    server.signal('terminate');
+    expect((await server.done).code).toBe(0);
+  });
+
   test('a server that nobody uses ends', async () => {
     const person = newPerson();
     const { code, out, err } = await person.run('serve', '--port', '0', '--exit-when-idle', '1', '--json');

@@ -48,6 +48,8 @@ const strategies = Object.fromEntries(
 );
 const settings = { strategies, default_model: 'scripted/worker' };
 
+const isSaid = ({ data }: EventPage['events'][number]): boolean => data['kind'] === 'agent_message_chunk';
+
 describe('the main job on one machine', () => {
   it('runs variations over both protocols, compares them, chooses and ships one; the rest of the repository stays', async () => {
     const house = await startTestHouse({ script, settings });
@@ -150,7 +152,8 @@ describe('the main job on one machine', () => {
     });
     await until(async () => {
       const { body } = await house.api<Run>('GET', `/api/v1/runs/${runId}`);
-      return body.variations[0]?.status === 'succeeded' && body.variations[1]?.status === 'running';
+      const words = (await house.api<EventPage>('GET', `/api/v1/runs/${runId}/outputs?variation_id=1&limit=100`)).body;
+      return body.variations[0]?.status === 'succeeded' && words.events.some(isSaid);
     });
     const chosen = await house.api<Run>('POST', `/api/v1/runs/${runId}/select`, {
       winning_variation_id: 0,
@@ -161,7 +164,7 @@ describe('the main job on one machine', () => {
     expect(run.status).toBe('completed');
     expect(run.variations.map((each) => each.end_reason)).toEqual(['end_turn', 'superseded', 'superseded']);
     const said = await house.api<EventPage>('GET', `/api/v1/runs/${runId}/outputs?variation_id=1&limit=1000`);
-    expect(said.body.events.some((event) => event.data['kind'] === 'agent_message_chunk')).toBe(true);
+    expect(said.body.events.some(isSaid)).toBe(true);
 
     const retried = await house.api<Run>('POST', `/api/v1/runs/${runId}/variations/1/retry`);
     expect([retried.status, retried.body.status]).toEqual([202, 'running']);

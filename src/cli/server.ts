@@ -1,6 +1,16 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Config } from '../config.ts';
@@ -121,7 +131,7 @@ export async function ensureServer(place: Place, io: Io): Promise<string> {
 function openLog(dataDir: string): { path: string; fd: number } {
   const path = join(dataDir, 'server.log');
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeFolders(dataDir);
     return { path, fd: openSync(path, 'a', 0o600) };
   } catch (error) {
     const full = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
@@ -135,6 +145,17 @@ function openLog(dataDir: string): { path: string; fd: number } {
         cause: error,
       },
     );
+  }
+}
+
+/** As `mkdir -p`. Node's own recursive mkdir never returns where the file system answers ENOENT to a mkdir (procfs does). */
+function makeFolders(path: string): void {
+  if (existsSync(path)) return;
+  makeFolders(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!existsSync(path)) throw error; // else another CLI was faster
   }
 }
 

@@ -164,6 +164,19 @@ describe('endings', () => {
     expect(endingOf('cancelled', null, 'superseded')).toMatchObject({ status: 'cancelled', reason: 'superseded' });
     expect(endingOf('cancelled', null, 'run_timeout')).toMatchObject({ status: 'failed', reason: 'run_timeout' });
     expect(endingOf('end_turn', null, 'cancelled').status).toBe('succeeded');
+    // Stopping cuts the model calls first: an agent may give up because of that before it hears of the stop.
+    const refused = 'The provider refused the key';
+    expect(endingOf('provider_auth', refused, 'superseded')).toEqual({
+      status: 'cancelled',
+      reason: 'superseded',
+      message: null,
+    });
+    expect(endingOf('provider_error', 'cut', 'timeout')).toEqual({
+      status: 'failed',
+      reason: 'timeout',
+      message: null,
+    });
+    expect(endingOf('provider_auth', refused, null)).toMatchObject({ reason: 'provider_auth', message: refused });
   });
 
   it('never repeats what only costs money', () => {

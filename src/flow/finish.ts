@@ -20,10 +20,13 @@ export interface Ending {
  * The status that a reason means. Only a turn that the agent itself ended, with a change, is a success; what a limit stopped
  * has failed, with its work kept.
  *
- * @param stopReason why the server asked it to stop; it wins over the recorder's plain `cancelled`, and over an end that nobody
- *   could tell of: that came of the stop.
+ * @param stopReason why the server asked it to stop; it wins over the recorder's plain `cancelled`, and over what came of the
+ *   stop: an end that nobody could tell of, and model calls that were cut or refused, where the agent ended of that before it
+ *   heard of the stop.
  */
 export function endingOf(reason: EndReason, message: string | null, stopReason: EndReason | null): Ending {
+  const cut = reason === 'provider_error' || reason === 'provider_auth';
+  if (stopReason !== null && cut) return endingOf(stopReason, null, null);
   const final = stopReason !== null && STOPPED.includes(reason) ? stopReason : reason;
   switch (final) {
     case 'end_turn':

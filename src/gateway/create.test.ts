@@ -11,6 +11,7 @@ describe('the gateway itself', () => {
   );
   const providers = {
     scripted: providerAt('scripted', ''),
+    hollow: providerAt('openai', 'http://127.0.0.1:1/v1', { keyNeeded: true, keyFrom: 'file /a key' }),
     keyless: providerAt('openai', 'http://127.0.0.1:1/v1', { keyNeeded: true, keyFrom: 'environment TEST_KEY' }),
     vague: providerAt('anthropic', 'http://127.0.0.1:1', { keyNeeded: true }),
     empty: providerAt('scripted', ''),
@@ -64,8 +65,9 @@ describe('the gateway itself', () => {
     }
     expect(refusal('keyless/m')).toMatchObject({
       code: 'provider_key_missing',
-      message: expect.stringContaining('environment TEST_KEY'),
+      hint: expect.stringContaining('Set TEST_KEY where the server is started'),
     });
+    expect(refusal('hollow/m')).toMatchObject({ hint: expect.stringContaining('Put it into /a key') });
     expect(refusal('vague/m')).toMatchObject({
       code: 'provider_key_missing',
       hint: expect.stringContaining('providers.vague.key_env'),

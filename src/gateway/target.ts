@@ -46,15 +46,18 @@ export function findTarget(
     }
   }
   if (provider.keyNeeded && provider.key === null) {
-    throw new AppError(
-      'provider_key_missing',
-      `The provider ${providerName} needs a key and none is set${provider.keyFrom === null ? '' : ` in ${provider.keyFrom}`}.`,
-      {
-        hint: `Set ${provider.keyFrom === null ? `providers.${providerName}.key_env or key_file` : `a key in ${provider.keyFrom}`} where the server runs, or choose a model of another provider.`,
-      },
-    );
+    throw new AppError('provider_key_missing', `The provider ${providerName} needs a key, and none is set.`, {
+      hint: `${howToSet(providerName, provider.keyFrom)}, or choose a model of another provider.`,
+    });
   }
   return { providerName, provider, model: name };
+}
+
+/** `from`: what the configuration says of the place: `environment <name>`, `file <path>` or nothing. */
+function howToSet(providerName: string, from: string | null): string {
+  if (from === null) return `Set providers.${providerName}.key_env or key_file`;
+  const [, kind, place] = /^(environment|file) (.*)$/s.exec(from) ?? [];
+  return kind === 'file' ? `Put it into ${place}` : `Set ${place ?? from} where the server is started`;
 }
 
 /** The provider's name in `<provider>/<model…>`; the whole where there is no slash. */

@@ -33,7 +33,7 @@ export async function listen({ app, streams }: Door, options: ListenOptions): Pr
       'exposed_without_key',
       `Others could reach the server on ${host}, and there is no API key yet.`,
       {
-        hint: 'Make one with `aideator keys create --name me --scope admin`, or listen on 127.0.0.1.',
+        hint: 'Make one with `aideator keys create me --scope admin`, or listen on 127.0.0.1.',
       },
     );
   }
