@@ -256,6 +256,22 @@ describe('the door', () => {
     expect(intake.seen).toBe(0);
   });
 
+  it('has so many connections for one address, and no more', async () => {
+    const { attempt, port } = await podDoor();
+    const { ask } = await attempt();
+    let refused = 0;
+    const sockets = Array.from({ length: 600 }, () =>
+      connect(port, '127.0.0.1')
+        .on('error', () => undefined)
+        .on('close', () => (refused += 1))
+        .resume(),
+    );
+    await until(() => refused >= 88);
+    expect(refused).toBe(88);
+    for (const socket of sockets) socket.destroy();
+    await until(async () => (await ask('/attempt/lines', post('')).catch(() => null))?.status === 200);
+  });
+
   it('outlives whatever is thrown at it', async () => {
     const { attempt, port, errors } = await openAttemptDoor();
     const { ask, token } = await attempt();
