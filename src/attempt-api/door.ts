@@ -15,6 +15,9 @@ const MAX_SOCKET_PATH = 103;
 /** How long a request's head may take, from the connection on (ms). Its body is guarded by its route. */
 const HEAD_MS = 20_000;
 
+/** Connections from one address: an agent that opens more than any recorder needs is in the way of its own recorder alone. */
+const MAX_PER_ADDRESS = 512;
+
 /**
  * The attempt door: the only thing an attempt can reach, on a Unix socket that only this user can open, or in a cluster on a port
  * of its own. Every request carries the token of its attempt, added by the recorder.
@@ -58,6 +61,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
   // A model may think for minutes before it answers, and a recorder's connection may rest between calls.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 60_000;
+  boundPerAddress(server);
   await listenOn(server, listen);
   // Out of file descriptors: whoever knocks comes again.
   server.on('error', (error) => deps.log?.error({ err: error }, 'the attempt door'));
@@ -71,6 +75,22 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
         server.closeAllConnections();
       }),
   };
+}
+
+function boundPerAddress(server: Server): void {
+  const counts = new Map<string, number>();
+  server.on('connection', (socket) => {
+    const address = socket.remoteAddress;
+    // On a Unix socket there is but this user.
+    if (address === undefined) return;
+    counts.set(address, (counts.get(address) ?? 0) + 1);
+    socket.once('close', () => {
+      const left = (counts.get(address) ?? 1) - 1;
+      if (left === 0) counts.delete(address);
+      else counts.set(address, left);
+    });
+    if ((counts.get(address) ?? 0) > MAX_PER_ADDRESS) socket.destroy();
+  });
 }
 
 async function listenOn(server: Server, listen: { socket: string } | { host: string; port: number }): Promise<void> {

@@ -35,8 +35,6 @@ export async function openIntake(options: IntakeOptions): Promise<OpenIntake> {
   const claim = await openClaim(paths.claim, options.podUid);
   const journal = await openJournalFile(paths.journal, attemptId);
   const ahead = await openAhead(paths.ahead, attemptId, journal.lastSeq);
-  // Written, but perhaps not on the disk when the last server died.
-  if (journal.hasEof) await journal.sync();
   const uploads = createUploads(paths, options.maxPatchBytes);
   const over = new AbortController();
   const prefix = linePrefix(attemptId);

@@ -32,12 +32,16 @@ export function isLastWord(line: Pick<Line, 'type' | 'data'>): boolean {
   return line.type === 'eof' && eofSchema.safeParse(JSON.parse(line.data)).success;
 }
 
-/** Makes the journal, or finds it again: a line that was cut at its end is removed. */
+/**
+ * Makes the journal, or finds it again: a line that was cut at its end is removed, and a last word that the last server may have
+ * written just before it died is on the disk.
+ */
 export async function openJournalFile(path: string, attempt: string): Promise<JournalFile> {
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   try {
     const found = await findEnd(file, attempt);
     if ((await file.stat()).size > found.size) await file.truncate(found.size);
+    if (found.hasEof) await file.datasync();
     return createJournalFile(file, found);
   } catch (error) {
     await file.close();
