@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    // These need a cluster: npm run test:kubernetes.
+    exclude: ['test/kubernetes/**'],
     // Processes, not threads: tests start servers and children, send signals and change the working directory.
     pool: 'forks',
     maxWorkers: 2,

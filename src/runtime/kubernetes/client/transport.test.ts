@@ -287,7 +287,7 @@ test('each right is asked for by name', async () => {
     return true;
   };
   const reviews = await reviewPermissions(api);
-  expect(reviews).toHaveLength(permissions.length);
+  expect(reviews).toHaveLength(permissions.filter(({ namespace }) => namespace === 'attempts').length);
   expect(reviews.filter(({ allowed }) => !allowed)).toEqual([
     {
       permission: expect.objectContaining({ verb: 'get', resource: 'pods', subresource: 'log' }),
