@@ -37,6 +37,7 @@ export function createObjects(): Objects {
   const collections = new Map<string, Map<string, Thing>>();
   const history: HistoryEvent[] = [];
   const changed = new EventEmitter().setMaxListeners(0);
+  const pages = new Map<string, { at: number; rest: Thing[] }>();
   let version = 100;
   let compacted = 0;
 
@@ -81,6 +82,7 @@ export function createObjects(): Objects {
     compact: () => {
       compacted = version;
       history.length = 0;
+      pages.clear();
     },
     answer: async (asked, response, fault) => {
       const { method, path, query } = asked;
@@ -108,15 +110,18 @@ export function createObjects(): Objects {
     },
   };
 
+  /** The rest of a list is of the version that its first page was of. */
   function list(path: string, query: URLSearchParams, response: ServerResponse): void {
-    const all = [...of(path).values()].toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name));
-    const limit = Number(query.get('limit') ?? all.length);
-    const [at = 0, ofVersion = version] = (query.get('continue') ?? '').split('@').filter(Boolean).map(Number);
-    // A page of another version would be another list: here every change in between makes the token expire.
-    if (ofVersion !== version) return sendStatus(response, 410, 'Expired', 'the continue token is too old');
-    const items = all.slice(at, at + limit);
-    const next = at + limit < all.length ? { continue: `${at + limit}@${version}` } : {};
-    return sendJson(response, 200, { kind: 'List', metadata: { resourceVersion: String(version), ...next }, items });
+    const token = query.get('continue');
+    const found = token === null ? { at: version, rest: [...of(path).values()] } : pages.get(token);
+    if (found === undefined) return sendStatus(response, 410, 'Expired', 'the continue token is too old');
+    const limit = Number(query.get('limit') ?? found.rest.length);
+    const metadata: { resourceVersion: string; continue?: string } = { resourceVersion: String(found.at) };
+    if (found.rest.length > limit) {
+      metadata.continue = randomUUID();
+      pages.set(metadata.continue, { at: found.at, rest: found.rest.slice(limit) });
+    }
+    return sendJson(response, 200, { kind: 'List', metadata, items: found.rest.slice(0, limit) });
   }
 
   async function watch(asked: Asked, response: ServerResponse, fault: Fault | null): Promise<void> {

@@ -1,3 +1,4 @@
+import { answeredWith } from './api-error.ts';
 import type { Job, KubernetesEvent, KubernetesObject, List, NewObject, Pod, ResourceQuota, Secret } from './objects.ts';
 import type { StreamEnd, StreamRequest, Transport, UnaryRequest } from './transport.ts';
 
@@ -77,7 +78,7 @@ export interface KubernetesApi {
   /** One page of a collection, as the watch needs it: with its resourceVersion. */
   page<K extends keyof Collections>(
     collection: K,
-    query: { labelSelector: string; limit: number; continue?: string },
+    query: { labelSelector: string; limit?: number; continue?: string },
     options?: CallOptions,
   ): Promise<List<Collections[K]>>;
   /** Lines of JSON: what changes in a collection from a resourceVersion on. */
@@ -213,7 +214,8 @@ export function createApi(transport: Transport, namespace: string): KubernetesAp
 const FIELD_MANAGER = 'aideator';
 
 /**
- * All pages of a collection, and the resourceVersion they are of. A list whose next page has expired (410) is begun again.
+ * All pages of a collection, and the resourceVersion they are of. Where the next page has expired (410: the list is older than the
+ * history that is kept) all of it is asked for at once, as the API server's own clients do.
  */
 export async function listWhole<K extends keyof Collections>(
   api: Pick<KubernetesApi, 'page'>,
@@ -226,9 +228,16 @@ export async function listWhole<K extends keyof Collections>(
   let next: string | undefined;
   let resourceVersion: string;
   do {
-    const query = { labelSelector, limit, ...(next === undefined ? {} : { continue: next }) };
-    const page = await api.page(collection, query, call);
-    items.push(...(page.items ?? []));
+    let page: List<Collections[K]>;
+    try {
+      const query = { labelSelector, limit, ...(next === undefined ? {} : { continue: next }) };
+      page = await api.page(collection, query, call);
+    } catch (error) {
+      if (next === undefined || !answeredWith(error, 410)) throw error;
+      items.length = 0;
+      page = await api.page(collection, { labelSelector }, call);
+    }
+    for (const item of page.items ?? []) items.push(item);
     resourceVersion = page.metadata.resourceVersion ?? '';
     next = page.metadata.continue || undefined;
   } while (next !== undefined);

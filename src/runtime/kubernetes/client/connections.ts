@@ -56,6 +56,8 @@ export function createConnections(server: URL, maxSockets: number): Connections 
     stream: (tls) => pairFor(tls).stream,
     close: () => {
       for (const pair of [...retired, ...(current === null ? [] : [current])]) {
+        // Node's agent makes new sockets for requests that waited for those destroyed here, though they are over: none is kept.
+        pair.unary.maxFreeSockets = 0;
         pair.unary.destroy();
         pair.stream.destroy();
       }

@@ -1,5 +1,6 @@
 import { request as httpRequest, type Agent, type IncomingHttpHeaders } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 
 /** One HTTP request and its answer, whatever may happen to the connection: it settles once, and leaves no socket or timer behind. */
@@ -73,6 +74,7 @@ export function exchange(options: Exchange): Promise<void> {
     let settled = false;
     let answered = false;
     let connected = false;
+    let isReused = false;
     let connectTimer: NodeJS.Timeout | null = null;
     const totalTimer = limits.totalMs === null ? null : setTimeout(() => fail('timeout'), limits.totalMs);
     const idleTimer = limits.idleMs === null ? null : setTimeout(() => fail('stalled'), limits.idleMs);
@@ -87,7 +89,7 @@ export function exchange(options: Exchange): Promise<void> {
     function fail(kind: FailureKind, cause?: unknown): void {
       if (!settle()) return;
       request.destroy();
-      reject(new ExchangeFailure(kind, { answered, reused: request.reusedSocket, cause }));
+      reject(new ExchangeFailure(kind, { answered, reused: isReused, cause }));
     }
     function abort(): void {
       fail('aborted');
@@ -100,9 +102,10 @@ export function exchange(options: Exchange): Promise<void> {
     });
     request.on('close', () => fail('reset'));
     request.on('socket', (socket) => {
-      const isTls = socket instanceof TLSSocket;
-      if (request.reusedSocket) {
+      // Kept ones come connected, also to a request that waited for one; `reusedSocket` knows only some of them.
+      if (!socket.connecting && !isShakingHands(socket)) {
         connected = true;
+        isReused = true;
         return;
       }
       // A peer that is gone without a word is found by the kernel, also where nothing is sent for long.
@@ -110,7 +113,7 @@ export function exchange(options: Exchange): Promise<void> {
       socket.setNoDelay(true);
       if (settled) return;
       connectTimer = setTimeout(() => fail('connect_timeout'), limits.connectMs);
-      socket.once(isTls ? 'secureConnect' : 'connect', () => {
+      socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', () => {
         connected = true;
         if (connectTimer !== null) clearTimeout(connectTimer);
       });
@@ -149,6 +152,11 @@ export function exchange(options: Exchange): Promise<void> {
     for (const signal of signals) signal.addEventListener('abort', abort, { once: true });
     request.end(options.body ?? undefined);
   });
+}
+
+/** Node keeps it on every TLS socket, though not in its types. */
+function isShakingHands(socket: Socket): boolean {
+  return 'secureConnecting' in socket && socket.secureConnecting === true;
 }
 
 /** OpenSSL's verification results and Node's own TLS errors: the names are the codes of X509_verify_cert_error_string and `ERR_TLS_*`. */
