@@ -160,7 +160,7 @@ const values = z.strictObject({
   auth: z.strictObject({
     existingSecret: text,
     secretKey: text.regex(/^[-._a-zA-Z0-9]+$/),
-    adminKey: text.regex(/^(aid_[a-z][a-z0-9]{9}_[A-Za-z0-9_-]{43})?$/),
+    adminKey: text.regex(/^(\S{24,})?$/),
   }),
   git: z.strictObject({ existingSecret: text, ssh: z.boolean(), credentials: text }),
   persistence: z.strictObject({

@@ -8,6 +8,14 @@ async function call(path, init = {}) {
   return response;
 }
 
+// A pod this young may not be let through yet: network policies follow it in a moment.
+for (let left = 60; ; left--) {
+  const answer = await fetch(`${url}/readyz`).catch((error) => error);
+  if (answer.ok === true) break;
+  if (left === 0) throw new Error(`${url} is not ready`, { cause: answer });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+}
+
 const submitted = await (
   await call('/runs', {
     method: 'POST',
@@ -38,7 +46,8 @@ console.log('events:', JSON.stringify(counts));
 const run = await (await call(`/runs/${submitted.run_id}`)).json();
 const [variation] = run.variations;
 if (!(counts.agent_output > 0)) throw new Error('no event of the agent arrived');
-if (run.status !== 'completed') throw new Error(`the run is ${run.status}: ${variation.end_reason}, ${variation.message}`);
+if (run.status !== 'completed')
+  throw new Error(`the run is ${run.status}: ${variation.end_reason}, ${variation.message}`);
 const patch = await (await call(`/runs/${submitted.run_id}/variations/0/patch`)).text();
 if (!patch.includes('src/duration.js')) throw new Error('the patch does not change what was to be mended');
 console.log(`ok: ${run.summary}, a patch of ${patch.length} bytes`);
