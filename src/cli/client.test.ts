@@ -236,7 +236,7 @@ describe('calls', () => {
     const client = new Client({ url });
     expect(await failure(client.info())).toMatchObject({
       code: 'server_unreachable',
-      message: `${url} answered 502, and not as AIdeator does.`,
+      message: `${url} answered 502, with a web page.`,
     });
     expect(await failure(client.runs())).toMatchObject({ code: 'internal', message: 'No.' });
     expect(await failure(client.run('k3xyzabcde'))).toMatchObject({

@@ -38,8 +38,9 @@ export class Client {
     return this.#json(system.info, 'GET', '/info');
   }
 
-  doctor(): Promise<system.DoctorReport> {
-    return this.#json(system.doctorReport, 'GET', '/doctor');
+  /** @param probe also runs something for a moment, as an attempt would be: it takes seconds */
+  doctor(probe: boolean): Promise<system.DoctorReport> {
+    return this.#json(system.doctorReport, 'GET', '/doctor', { query: { probe: String(probe) } });
   }
 
   /** Submits a run. Safe to repeat: a lost answer never makes a second run. */

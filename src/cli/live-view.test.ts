@@ -72,6 +72,27 @@ const four = state([
 
 const frame = { columns: 80, rows: 24, now: START + 12_000, palette: noColours, unicode: true };
 
+test('a pod that has to wait says for what, and its clock stands still; an end in a cluster has words', () => {
+  const waiting = 'Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available';
+  const lines = render(
+    state([
+      variation(0, {
+        status: 'starting',
+        startedAt: null,
+        calls: 0,
+        waiting,
+        recent: [{ kind: 'says', text: 'before' }],
+      }),
+      variation(1, { status: 'failed', endReason: 'oom_killed', endedAt: START }),
+    ]),
+    frame,
+  );
+  expect(lines[1]).toMatch(/^. {2}0 .* waiting .* -$/);
+  expect(lines[2]).toBe('     waiting: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. preem…');
+  expect(lines[3]).toContain('out of memory');
+  expect(lines).toHaveLength(4);
+});
+
 test('80 columns', () => {
   expect(`\n${render(four, frame).join('\n')}\n`).toMatchInlineSnapshot(`
     "

@@ -39,7 +39,7 @@ describe('usage', () => {
     const { code, out, err } = await person.run('list', '--url', 'http://127.0.0.1:1');
     expect([code, out]).toEqual([6, '']);
     expect(err).toMatch(
-      /^error: No answer from http:\/\/127\.0\.0\.1:1: .*\n hint: Is the server running\? [^]*\n code: server_unreachable\n$/,
+      /^error: No answer from http:\/\/127\.0\.0\.1:1: .*\n hint: Is it running there, and is the URL right\? [^]*\n code: server_unreachable\n$/,
     );
     const json = await person.run('list', '--url', 'http://127.0.0.1:1', '--json');
     expect(json).toMatchObject({ code: 6, err: '' });

@@ -254,6 +254,7 @@ function addServing(program: Command, does: Does): void {
     .command('doctor')
     .description('look whether all that is needed is there')
     .option('--kubernetes', 'what the server finds in its cluster: rights, quota, image')
+    .option('--probe', 'the same, and a pod is run for a moment as an attempt would be')
     .action(does(async () => (await import('./commands/doctor.ts')).doctor));
   program
     .command('demo')

@@ -40,8 +40,9 @@ function reasonOf(thrown: unknown): { code: string; message: string } {
   if (error instanceof AggregateError && error.errors[0] instanceof Error) error = error.errors[0];
   if (!(error instanceof Error)) return { code: '', message: String(error) };
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  // OpenSSL's own words are a line of numbers, file names and an error code.
-  const message = code === 'EPROTO' || code.startsWith('ERR_SSL') ? 'TLS could not be agreed on' : error.message.trim();
+  // OpenSSL adds file names and numbers, and Node advice of its own.
+  const isTls = code === 'EPROTO' || code.startsWith('ERR_SSL');
+  const message = isTls ? 'TLS could not be agreed on' : (error.message.split(';')[0] ?? '').trim();
   return { code, message: message === '' ? 'the connection failed' : message.replace(/\.$/, '') };
 }
 

@@ -85,6 +85,22 @@ describe('a run from its events', () => {
     });
   });
 
+  test('waiting for a place is not working: the clock stands still until it runs', () => {
+    const moved = (status: string, at: number): Event =>
+      event('variation_status', { variation_id: 0, status, timestamp: new Date(at).toISOString() });
+    const note = event('agent_output', {
+      variation_id: 0,
+      kind: 'note',
+      content: 'Waiting to start: no room',
+      message: { code: 'waiting', reason: 'Unschedulable' },
+    });
+    const waits = after(moved('starting', 1000), note).variations[0];
+    expect(waits).toMatchObject({ status: 'starting', waiting: 'Unschedulable: no room', startedAt: null });
+    const runs = after(moved('starting', 1000), note, moved('running', 9000)).variations[0];
+    expect(runs).toMatchObject({ status: 'running', waiting: null, startedAt: 9000 });
+    expect(after(moved('starting', 1000), moved('running', 9000)).variations[0]).toMatchObject({ startedAt: 1000 });
+  });
+
   test('what is not understood changes nothing', () => {
     const before = after();
     expect(

@@ -53,6 +53,23 @@ describe('coalescing', () => {
   });
 });
 
+test('what an attempt waits for is told in the outline, too', () => {
+  const waiting: Event = {
+    id: 1,
+    type: 'agent_output',
+    data: {
+      timestamp: AT,
+      variation_id: 0,
+      kind: 'note',
+      content: 'Waiting to start: 0/1 nodes are available: 1 Insufficient cpu.',
+      message: { code: 'waiting', reason: 'Unschedulable' },
+    },
+  };
+  expect(new Transcript(options).push(waiting)).toEqual([
+    '12:03:04 [0 s0] waiting: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.',
+  ]);
+});
+
 test('a whole run, in outline', () => {
   const transcript = new Transcript(options);
   const lines = [...sampleEvents().flatMap((event) => transcript.push(event)), ...transcript.flush()].map((line) =>

@@ -22,7 +22,7 @@ import { endReason, limits, runStatus, variationStatus } from './run.ts';
  * POST   /runs/{id}/variations/{v}/cancel    -> run
  * POST   /runs/{id}/variations/{v}/retry     -> 202 run
  * GET    /info                               -> info
- * GET    /doctor                             -> doctorReport: what is missing where attempts run   (scope admin)
+ * GET    /doctor?probe                       -> doctorReport: what is missing where attempts run
  * GET|POST /keys, DELETE /keys/{id}          keyList | createKey -> createdKey   (scope admin)
  *
  * Beside it: /healthz, /readyz, /metrics, /openapi.json, /docs.

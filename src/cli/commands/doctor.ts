@@ -30,9 +30,9 @@ const LITTLE_SPACE = 1024 ** 3;
 export async function doctor(
   session: Session,
   _args: string[],
-  { kubernetes = false }: { kubernetes?: boolean },
+  { kubernetes = false, probe = false }: { kubernetes?: boolean; probe?: boolean },
 ): Promise<number> {
-  if (kubernetes) return serverFindings(session);
+  if (kubernetes || probe) return serverFindings(session, probe);
   const checks: Check[] = [{ name: 'node', state: 'ok', text: process.versions.node }, await checkGit(session)];
   let config: Config | null = null;
   try {
@@ -48,16 +48,14 @@ export async function doctor(
   return checks.some(({ state }) => state === 'fail') ? 5 : 0;
 }
 
-async function serverFindings(session: Session): Promise<number> {
+async function serverFindings(session: Session, probe: boolean): Promise<number> {
   const client = await session.connect();
   const { runtime } = await client.info();
-  const { findings } = await client.doctor();
+  const { findings } = await client.doctor(probe);
   if (session.json) session.printJson({ findings });
   else {
     if (runtime !== 'kubernetes')
-      session.remark(
-        `${client.url} runs attempts as processes, not in a cluster: this is what it finds on its machine.`,
-      );
+      session.remark(`${client.url} runs attempts as processes of its machine: there is no cluster to look at.`);
     const width = Math.max(13, ...findings.map(({ check }) => widthOf(plainLine(check))));
     session.print(
       ...findings.flatMap(({ check, ...rest }) => lines({ name: plainLine(check), ...rest }, session, width)),
