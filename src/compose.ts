@@ -264,7 +264,7 @@ function providersOf(config: Config): Record<string, ProviderConfig> {
       const found = config.keys[name] ?? { key: null, from: null };
       if (entry.kind !== 'scripted' && entry.base_url === undefined) {
         throw new AppError('invalid_config', `providers.${name} has no base_url.`, {
-          hint: 'Add `base_url: http://…`; for kind openai it usually ends in /v1.',
+          hint: 'Add `base_url: http://…`; for kind openai with its /v1.',
         });
       }
       return [

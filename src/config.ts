@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { PROVIDER_KINDS } from './contract/dialect.ts';
 import { kubernetesSettings } from './contract/kubernetes.ts';
 import { limits } from './contract/run.ts';
 import { AppError } from './errors.ts';
@@ -13,13 +14,11 @@ import { AppError } from './errors.ts';
  */
 
 const provider = z.strictObject({
-  kind: z
-    .enum(['anthropic', 'openai', 'scripted'])
-    .meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
+  kind: z.enum(PROVIDER_KINDS).meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
   base_url: z
     .url({ protocol: /^https?$/ })
     .optional()
-    .meta({ description: 'Without a trailing slash; for openai it usually ends in /v1.' }),
+    .meta({ description: 'Without a trailing slash; for openai with its /v1, for the others without.' }),
   key_env: z.string().min(1).optional().meta({ description: 'Name of the environment variable that holds the key.' }),
   key_file: z.string().min(1).optional().meta({ description: 'File that holds the key.' }),
   key_needed: z.boolean().optional(),
@@ -123,6 +122,7 @@ export type Origins = Record<string, string>;
 const wellKnownProviders = {
   anthropic: { kind: 'anthropic', base_url: 'https://api.anthropic.com', key_env: 'ANTHROPIC_API_KEY' },
   openai: { kind: 'openai', base_url: 'https://api.openai.com/v1', key_env: 'OPENAI_API_KEY' },
+  gemini: { kind: 'gemini', base_url: 'https://generativelanguage.googleapis.com', key_env: 'GEMINI_API_KEY' },
 } as const;
 
 /** Names under AIDEATOR_ that are not settings: they are set by us for our own child processes. */

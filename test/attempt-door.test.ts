@@ -11,7 +11,7 @@ import { tempDir } from './support/temp.ts';
 /** The attempt door on its own: who comes in, and what they find. */
 
 const gateway: Gateway = {
-  check: () => 'both',
+  check: () => ['anthropic'],
   close: () => Promise.resolve(),
   handle: (incoming, response, caller, record) => {
     record({

@@ -257,7 +257,7 @@ describe('the door', () => {
   });
 
   it('has so many connections for one address, and no more', async () => {
-    const { attempt, port } = await podDoor();
+    const { attempt, port } = await openAttemptDoor();
     const { ask } = await attempt();
     let refused = 0;
     const sockets = Array.from({ length: 600 }, () =>

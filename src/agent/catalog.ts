@@ -1,3 +1,5 @@
+import type { Dialect } from '../contract/dialect.ts';
+
 /** An agent that attempts can be run with. Configuration can add entries of the same shape. */
 export interface AgentEntry {
   name: string;
@@ -11,6 +13,8 @@ export interface AgentEntry {
   env: Readonly<Record<string, string>>;
   /** ACP session mode to set, where it needs one to work unattended. */
   mode: string | null;
+  /** The protocols it can speak with models; left out = whatever its entry tells it to. */
+  dialects?: readonly Dialect[];
 }
 
 /** The agents that need no configuration. */
@@ -26,5 +30,6 @@ export const knownAgents: readonly AgentEntry[] = [
       AIDEATOR_MAX_STEPS: '{max_steps}',
     },
     mode: null,
+    dialects: ['anthropic', 'openai'],
   },
 ];

@@ -66,8 +66,8 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       refuse(response, 403, 'forbidden', 'Only the agent of this attempt is served here.');
       return;
     }
-    if (!/^\/v1(?:[/?]|$)/.test(url)) {
-      refuse(response, 404, 'not_found', `There is no ${url.split('?')[0]} here; models are under /v1.`);
+    if (!/^\/v1(?:beta)?(?:[/?]|$)/.test(url)) {
+      refuse(response, 404, 'not_found', `There is no ${url.split('?')[0]} here; models are under /v1 and /v1beta.`);
       return;
     }
     const left = new AbortController();

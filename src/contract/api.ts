@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fileChange } from './attempt.ts';
+import { dialect } from './dialect.ts';
 import { endReason, limits, runStatus, variationStatus } from './run.ts';
 
 /**
@@ -40,10 +41,9 @@ export const variationRequest = z.strictObject({
   agent: name.optional(),
   model: name.optional().meta({ description: '`<provider>/<model>`, e.g. anthropic/claude-sonnet-4-5' }),
   strategy: name.optional(),
-  dialect: z
-    .enum(['anthropic', 'openai'])
+  dialect: dialect
     .optional()
-    .meta({ description: 'Protocol of the built-in agent; follows from the provider when left out.' }),
+    .meta({ description: 'Protocol the agent speaks; follows from agent and provider when left out.' }),
   limits: limits.omit({ run_timeout_seconds: true }).partial().optional(),
 });
 export type VariationRequest = z.infer<typeof variationRequest>;

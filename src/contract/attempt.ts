@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dialect } from './dialect.ts';
 import { endReason, limits } from './run.ts';
 
 /** What the recorder is told of the attempt it is to run. Plain data: a file locally, a Secret in a cluster. */
@@ -24,8 +25,8 @@ export const attemptSpec = z.strictObject({
   }),
   /** `<provider>/<model>`. */
   model: z.string(),
-  /** Which protocol the built-in agent is to speak with the gateway. */
-  dialect: z.enum(['anthropic', 'openai']),
+  /** Which protocol the agent is to speak with the gateway. */
+  dialect,
   /** The attempt door: a Unix socket's path or an http(s) URL. Only the recorder is told of it, and only it has the token. */
   door: z.strictObject({ socket: z.string().optional(), url: z.string().optional(), token: z.string() }),
   repository: z.strictObject({

@@ -5,6 +5,7 @@ import {
   type SubmitRequest,
   type VariationRequest,
 } from '../contract/api.ts';
+import type { Dialect } from '../contract/dialect.ts';
 import { newRunId, now } from '../contract/ids.ts';
 import { jobName } from '../contract/pod.ts';
 import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/run.ts';
@@ -141,7 +142,7 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
       model,
       strategy,
       instruction,
-      dialect: dialectOf(context, model, each),
+      dialect: dialectOf(context, model, agent, each),
       limits: mergeLimits(context, request.limits, each.limits),
     };
   });
@@ -181,15 +182,25 @@ function tooManyOrFew(count: number): AppError {
   });
 }
 
-function dialectOf(context: Context, model: string, asked: VariationRequest): 'anthropic' | 'openai' {
+/** In which protocol a variation's agent and model are to speak: the first that both do. */
+function dialectOf(context: Context, model: string, agent: string, asked: VariationRequest): Dialect {
   const spoken = context.gateway.check(model);
-  if (asked.dialect === undefined) return spoken === 'both' ? 'anthropic' : spoken;
-  if (spoken !== 'both' && spoken !== asked.dialect) {
-    throw new AppError('invalid_variations', `${model} speaks the ${spoken} protocol, not ${asked.dialect}.`, {
+  if (asked.dialect !== undefined && !spoken.includes(asked.dialect)) {
+    throw new AppError('invalid_variations', `${model} is asked in ${spoken.join(' or ')}, not in ${asked.dialect}.`, {
       hint: 'Leave `dialect` out.',
     });
   }
-  return asked.dialect;
+  // Of an agent of the configuration nobody knows what it speaks: it is told what to by its entry.
+  const understood = context.agents.get(agent)?.dialects ?? spoken;
+  const common = spoken.find((each) => understood.includes(each) && (asked.dialect ?? each) === each);
+  if (common === undefined) {
+    throw new AppError(
+      'invalid_variations',
+      `The agent ${agent} speaks ${understood.join(' and ')}; ${model} is asked in ${asked.dialect ?? spoken.join(' or ')}.`,
+      { hint: 'Choose a model of another provider, or another agent.' },
+    );
+  }
+  return common;
 }
 
 /** The model of a variation that names none: the configured one, else one of a provider whose key is there. */

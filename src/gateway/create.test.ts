@@ -1,6 +1,16 @@
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { before, beforeScript, dialects, KEY, mountGateway, post, providerAt } from '../../test/support/gateway.ts';
+import {
+  before,
+  beforeScript,
+  dialects,
+  errorIn,
+  KEY,
+  mountGateway,
+  post,
+  providerAt,
+  requestOf,
+} from '../../test/support/gateway.ts';
 import { createGateway } from './create.ts';
 import { loadPrices } from './prices.ts';
 import { parseScript } from './scripted/script.ts';
@@ -51,8 +61,8 @@ describe('the gateway itself', () => {
       prices: loadPrices(),
       scripts: { scripted: script },
     });
-    expect(gateway.check('scripted/careful')).toBe('both');
-    expect(gateway.check('ok/some/model')).toBe('anthropic');
+    expect(gateway.check('scripted/careful')).toEqual(dialects);
+    expect(gateway.check('ok/some/model')).toEqual(['anthropic']);
     const refusal = (model: string): unknown => {
       try {
         return gateway.check(model);
@@ -80,15 +90,51 @@ describe('the gateway itself', () => {
     expect(got).toMatchObject({ status: 422, text: expect.stringContaining('provider_key_missing') });
   });
 
-  test('has two routes, and they take POST', async () => {
+  test('has its routes, and they take POST', async () => {
     const gateway = await mountGateway('scripted/careful', { providers, scripts: { scripted: script } });
-    const lost = await fetch(`${gateway.baseUrl}/v1/messages/count_tokens`, { method: 'POST', body: '{}' });
+    const lost = await fetch(`${gateway.baseUrl}/v1/messages/batches`, { method: 'POST', body: '{}' });
     expect([lost.status, await lost.json()]).toMatchObject([
       404,
       { type: 'error', error: { type: 'not_found_error' } },
     ]);
     const got = await fetch(`${gateway.baseUrl}/v1/chat/completions`);
     expect([got.status, await got.json()]).toMatchObject([405, { error: { code: 'method_not_allowed' } }]);
+  });
+
+  test('passes on how many tokens a request has, at no cost', async () => {
+    for (const [dialect, path, said] of [
+      ['anthropic', '/v1/messages/count_tokens', { input_tokens: 3 }],
+      ['gemini', '/v1beta/models/m:countTokens', { totalTokens: 3 }],
+    ] as const) {
+      const { gateway, upstream } = await beforeScript(dialect, '{ text: one }');
+      const body = requestOf(dialect, { messages: [{ role: 'user', content: '12345678' }] }).body;
+      const counted = await fetch(`${gateway.baseUrl}${path}`, { method: 'POST', body });
+      expect([counted.status, await counted.json()]).toEqual([200, said]);
+      expect(upstream.requests[0]?.url).toBe(path);
+      expect(await gateway.recorded(1)).toMatchObject([{ status: 200, tokens: { input: 0 }, costMicrodollars: 0 }]);
+    }
+  });
+
+  test('takes no stream that is none, no background and no second model', async () => {
+    const { gateway } = await beforeScript('gemini', '{ text: one }');
+    const refused = async (path: string, body: string): Promise<unknown> => {
+      const response = await fetch(`${gateway.baseUrl}${path}`, { method: 'POST', body });
+      return [response.status, (await response.text()).match(/alt=sse|another model|background/)?.[0]];
+    };
+    expect(await refused('/v1beta/models/m:streamGenerateContent', '{}')).toEqual([400, 'alt=sse']);
+    expect(await refused('/v1beta/models/m:generateContent', '{"model":"other"}')).toEqual([400, 'another model']);
+    const { gateway: openai } = await beforeScript('responses', '{ text: one }');
+    const got = await post(openai.baseUrl, 'responses', { background: true });
+    expect([got.status, got.text]).toEqual([400, expect.stringContaining('background')]);
+  });
+
+  test('says of a wrong key of Gemini that it is one', async () => {
+    const { gateway } = await before('gemini', (_, response) => {
+      response.writeHead(400, { 'content-type': 'application/json' });
+      response.end('{"error":{"code":400,"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}');
+    });
+    const got = await post(gateway.baseUrl, 'gemini');
+    expect([got.status, errorIn(got.text).code]).toEqual([401, 'provider_key_refused']);
   });
 
   test('ends what is under way when it closes, and takes nothing more', async () => {

@@ -1,17 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { AppError } from '../errors.ts';
-import { MAX_REQUEST_BYTES, readBody, readModelRequest } from './body.ts';
-import { CallFault, dialectNames, dialectOf, type Dialect } from './dialect.ts';
+import { spokenBy } from '../contract/dialect.ts';
+import { MAX_REQUEST_BYTES, readBody } from './body.ts';
+import { CallFault, dialectNames, dialectOfPath, routeOf } from './dialect.ts';
 import { createClock, defaultTimeouts, forward, openConnections, type Timeouts } from './forward.ts';
 import type { Caller, Gateway, ModelCall, ProviderConfig } from './gateway.ts';
 import { judge, type Judged } from './judge.ts';
 import { createMask, type Mask } from './mask.ts';
-import { createMeter, noUsage, unknownUsage, type Meter } from './meter.ts';
+import { createMeter, type Meter } from './meter.ts';
+import { readModelRequest } from './model-request.ts';
 import { createPrices, type PriceTable, type Rates } from './prices.ts';
 import { relay, sendFault } from './relay.ts';
 import { createScriptedModel } from './scripted/answer.ts';
 import type { Script } from './scripted/script.ts';
 import { findTarget, providerPart } from './target.ts';
+import { noUsage, unknownUsage } from './usage.ts';
 
 export interface GatewayDeps {
   providers: Readonly<Record<string, ProviderConfig>>;
@@ -30,6 +33,8 @@ export interface GatewayDeps {
 interface Progress {
   status: number;
   sent: boolean;
+  /** Whether it only asks how many tokens a request has, which costs nothing. */
+  counting: boolean;
   mask: Mask;
   answer: Judged | null;
   meter: Meter | null;
@@ -51,48 +56,61 @@ export function createGateway(deps: GatewayDeps): Gateway {
     request: IncomingMessage,
     response: ServerResponse,
     caller: Caller,
-    dialect: Dialect,
     call: AbortController,
     progress: Progress,
   ): Promise<void> {
-    const { pathname, search } = new URL(request.url ?? '/', 'http://gateway');
-    if (dialectOf(pathname) === undefined) {
-      throw new CallFault(
-        404,
-        'not_found',
-        `The gateway has no ${pathname}. It has /v1/messages and /v1/chat/completions.`,
-      );
-    }
+    const { pathname, search, searchParams } = new URL(request.url ?? '/', 'http://gateway');
+    const route = routeOf(pathname);
+    if (route === undefined) throw new CallFault(404, 'not_found', noRoute(pathname));
     if (request.method !== 'POST')
       throw new CallFault(405, 'method_not_allowed', `${pathname} takes POST, not ${request.method}.`);
+    if (route.dialect === 'gemini' && route.named?.stream === true && searchParams.get('alt') !== 'sse') {
+      throw new CallFault(400, 'invalid_request', 'A stream is served as events only: ask for it with ?alt=sse.');
+    }
+    const { dialect } = route;
+    progress.counting = route.what === 'count';
     const target = findTarget(caller.model, deps.providers, scripted);
     const { providerName, provider } = target;
     progress.mask = createMask([provider.key, passwordOf(provider.baseUrl)]);
-    if (provider.kind !== 'scripted' && provider.kind !== dialect) {
+    if (!spokenBy[provider.kind].includes(dialect)) {
+      const spoken = spokenBy[provider.kind].map((each) => dialectNames[each]).join(' and ');
       throw new CallFault(
         400,
         'invalid_request',
-        `The provider ${providerName} speaks ${dialectNames[provider.kind]}, not ${dialectNames[dialect]}. Let the agent speak that, or choose a model of another provider.`,
+        `The provider ${providerName} speaks ${spoken}, not ${dialectNames[dialect]}. Let the agent speak that, or choose a model of another provider.`,
       );
     }
     const body = await readBody(request, call.signal, deps.maxRequestBytes ?? MAX_REQUEST_BYTES);
-    const asked = readModelRequest(body);
+    const asked = readModelRequest(body, route);
     if (asked.model !== caller.model && asked.model !== target.model) {
       throw new CallFault(403, 'model_not_allowed', `This attempt may use ${caller.model}, not ${asked.model}.`);
     }
-    const forProvider = asked.forProvider(target.model, { countTokens: dialect === 'openai' });
+    const inBody = route.named === null ? undefined : asked.value('model');
+    if (inBody !== undefined && inBody !== asked.model && inBody !== `models/${asked.model}`)
+      throw new CallFault(400, 'invalid_request', 'The body names another model than the path.');
+    if (dialect === 'responses' && asked.value('background') === true) {
+      throw new CallFault(400, 'invalid_request', 'A background response cannot be metered: leave `background` out.');
+    }
+    const forProvider = asked.forProvider(target.model);
     const clock = createClock(call);
     progress.sent = true;
     try {
       const script = scripted.get(providerName);
       const answer =
         provider.kind === 'scripted' && script !== undefined
-          ? await script.answer({ dialect, body: forProvider, conversation: caller.attemptId, signal: call.signal })
+          ? await script.answer({
+              route,
+              model: target.model,
+              body: forProvider,
+              conversation: caller.attemptId,
+              signal: call.signal,
+            })
           : await forward(
               {
                 providerName,
                 provider,
-                dialect,
+                route,
+                model: target.model,
                 body: forProvider,
                 query: search,
                 clientHeaders: request.headers,
@@ -127,12 +145,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
   ): Promise<void> {
     const at = new Date();
     const started = performance.now();
-    const dialect = (request.url ?? '').startsWith('/v1/messages') ? 'anthropic' : 'openai';
+    const dialect = dialectOfPath((request.url ?? '').split('?', 1)[0] ?? '');
     const call = new AbortController();
     // 499: what nginx writes of a client that left before it had a status.
     const progress: Progress = {
       status: 499,
       sent: false,
+      counting: false,
       mask: createMask([]),
       answer: null,
       meter: null,
@@ -150,7 +169,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       if (closing) throw shuttingDown();
       if (response.destroyed) left();
       call.signal.throwIfAborted();
-      await serve(request, response, caller, dialect, call, progress);
+      await serve(request, response, caller, call, progress);
     } catch (thrown) {
       const reason: unknown = call.signal.aborted ? call.signal.reason : thrown;
       progress.fault = toFault(reason);
@@ -193,7 +212,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     handle,
     check(model) {
       const { provider } = findTarget(model, deps.providers, scripted);
-      return provider.kind === 'scripted' ? 'both' : provider.kind;
+      return spokenBy[provider.kind];
     },
     async close() {
       closing = true;
@@ -210,18 +229,24 @@ function sumUp(
   caller: Caller,
   prices: PriceTable,
 ): Pick<ModelCall, 'tokens' | 'costMicrodollars' | 'error'> {
-  const { answer, fault, mask } = progress;
+  const { answer, fault, mask, counting } = progress;
   const error = fault?.note ?? answer?.error?.note ?? null;
   if (answer === null || answer.error !== null) {
-    const nothingSpent = !progress.sent || fault?.nothingSpent === true || answer?.error?.nothingSpent === true;
+    const nothingSpent =
+      !progress.sent || counting || fault?.nothingSpent === true || answer?.error?.nothingSpent === true;
     const { tokens } = split(nothingSpent ? noUsage : unknownUsage);
     return { tokens, costMicrodollars: nothingSpent ? 0 : null, error: error === null ? null : mask.text(error) };
   }
+  if (counting) return { ...split(noUsage), costMicrodollars: 0, error: error === null ? null : mask.text(error) };
   const metered = progress.meter?.end() ?? { usage: unknownUsage, complete: false, error: null };
   const { tokens, usage } = split(metered.usage);
   const reported = metered.error === null ? null : `provider reported in its answer: ${metered.error.slice(0, 1000)}`;
   const why = reported ?? error ?? (metered.complete ? null : 'the answer stopped before its end');
   return { tokens, costMicrodollars: prices.costOf(caller.model, usage), error: why === null ? null : mask.text(why) };
+}
+
+function noRoute(path: string): string {
+  return `The gateway has no ${path}. It has /v1/messages (and /count_tokens under it), /v1/chat/completions, /v1/responses and /v1beta/models/<model> with :generateContent, :streamGenerateContent and :countTokens.`;
 }
 
 function split(usage: typeof unknownUsage): { tokens: ModelCall['tokens']; usage: typeof unknownUsage } {

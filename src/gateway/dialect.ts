@@ -1,18 +1,62 @@
+import type { Dialect } from '../contract/dialect.ts';
 import type { ErrorCode } from '../errors.ts';
 
-/** The two protocols an agent may speak with the gateway: Anthropic Messages, OpenAI Chat Completions. */
-export type Dialect = 'anthropic' | 'openai';
+export type { Dialect } from '../contract/dialect.ts';
 
 export const dialectNames: Readonly<Record<Dialect, string>> = {
   anthropic: 'Anthropic Messages (/v1/messages)',
   openai: 'OpenAI Chat Completions (/v1/chat/completions)',
+  responses: 'OpenAI Responses (/v1/responses)',
+  gemini: 'Gemini (/v1beta/models/…:generateContent)',
 };
 
-/** The route's dialect, or undefined where the gateway has no such route. `path` is without a query. */
-export function dialectOf(path: string): Dialect | undefined {
-  if (path === '/v1/messages') return 'anthropic';
-  if (path === '/v1/chat/completions') return 'openai';
-  return undefined;
+/** What a path of the gateway asks for. */
+export interface Route {
+  dialect: Dialect;
+  /** `count` = only how many tokens a request has, which no maker bills. */
+  what: 'answer' | 'count';
+  /** Gemini names the model in its path, and by its method whether the answer is a stream; null = the body says it. */
+  named: { model: string; stream: boolean } | null;
+}
+
+const GEMINI_PATH = /^\/v1(?:beta)?\/models\/([^:]+):(generateContent|streamGenerateContent|countTokens)$/;
+
+/** The route of a path without its query, or undefined where the gateway has none. */
+export function routeOf(path: string): Route | undefined {
+  switch (path) {
+    case '/v1/messages':
+      return { dialect: 'anthropic', what: 'answer', named: null };
+    case '/v1/messages/count_tokens':
+      return { dialect: 'anthropic', what: 'count', named: null };
+    case '/v1/chat/completions':
+      return { dialect: 'openai', what: 'answer', named: null };
+    case '/v1/responses':
+      return { dialect: 'responses', what: 'answer', named: null };
+    default:
+  }
+  const [, name, method] = GEMINI_PATH.exec(path) ?? [];
+  const model = name === undefined ? undefined : decoded(name);
+  if (model === undefined) return undefined;
+  return {
+    dialect: 'gemini',
+    what: method === 'countTokens' ? 'count' : 'answer',
+    named: { model, stream: method === 'streamGenerateContent' },
+  };
+}
+
+/** The dialect in which an error about a path is said, whether or not there is such a route. */
+export function dialectOfPath(path: string): Dialect {
+  if (path.startsWith('/v1/messages')) return 'anthropic';
+  if (path.startsWith('/v1/responses')) return 'responses';
+  return path.startsWith('/v1beta') || GEMINI_PATH.test(path) ? 'gemini' : 'openai';
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What ended a call otherwise than the provider's own answer. Its message goes to the agent: it never holds a secret. */
@@ -44,51 +88,89 @@ export class CallFault extends Error {
 }
 
 /**
- * Whether a provider's error status says that no model worked. Both protocols' makers bill no refused request; what a 500
+ * Whether a provider's error status says that no model worked. The protocols' makers bill no refused request; what a 500
  * or a proxy's 502 has spent is unknown.
  */
 export function refusedBeforeWork(status: number): boolean {
   return (status >= 400 && status < 500) || status === 503 || status === 529;
 }
 
-/** An error body as the dialect's clients expect it. `code` is AIdeator's own word for it, where it has one. */
-export function errorBody(dialect: Dialect, error: { status: number; code?: string | null; message: string }): string {
+interface Said {
+  status: number;
+  /** AIdeator's own word for it, where it has one. */
+  code?: string | null;
+  message: string;
+}
+
+/** An error body as the dialect's clients expect it. */
+export function errorBody(dialect: Dialect, error: Said): string {
   const { status, code = null, message } = error;
-  if (dialect === 'anthropic') {
-    return JSON.stringify({
-      type: 'error',
-      error: { type: anthropicType(status), message, ...(code === null ? {} : { code }) },
-    });
+  switch (dialect) {
+    case 'anthropic':
+      return JSON.stringify({
+        type: 'error',
+        error: { type: typeOf('anthropic', status), message, ...(code === null ? {} : { code }) },
+      });
+    case 'openai':
+    case 'responses':
+      return JSON.stringify({ error: { message, type: typeOf('openai', status), param: null, code } });
+    case 'gemini':
+      return JSON.stringify({ error: geminiError(error) });
   }
-  return JSON.stringify({ error: { message, type: openaiType(status), param: null, code } });
 }
 
 /** The same error as an event of a stream that has begun. */
-export function errorEvent(dialect: Dialect, error: { status: number; code?: string | null; message: string }): string {
-  const data = `data: ${errorBody(dialect, error)}\n\n`;
-  return dialect === 'anthropic' ? `event: error\n${data}` : data;
+export function errorEvent(dialect: Dialect, error: Said): string {
+  switch (dialect) {
+    case 'anthropic':
+      return `event: error\ndata: ${errorBody(dialect, error)}\n\n`;
+    case 'responses': {
+      // Codex and the SDKs end a stream by `response.failed`; of `error` not all of them take notice.
+      const failed = { code: error.code ?? typeOf('openai', error.status), message: error.message };
+      const response = { object: 'response', status: 'failed', error: failed, output: [], usage: null };
+      return `event: response.failed\ndata: ${JSON.stringify({ type: 'response.failed', response })}\n\n`;
+    }
+    case 'openai':
+    case 'gemini':
+      return `data: ${errorBody(dialect, error)}\n\n`;
+  }
 }
 
-function anthropicType(status: number): string {
-  const known: Record<number, string> = {
-    401: 'authentication_error',
-    403: 'permission_error',
-    404: 'not_found_error',
-    413: 'request_too_large',
-    429: 'rate_limit_error',
-    504: 'timeout_error',
-    529: 'overloaded_error',
-  };
-  return known[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error');
+function geminiError({ status, code = null, message }: Said): Record<string, unknown> {
+  const details =
+    code === null
+      ? {}
+      : { details: [{ '@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: code, domain: 'aideator' }] };
+  return { code: status, message, status: geminiStatus(status), ...details };
 }
 
-function openaiType(status: number): string {
+function geminiStatus(status: number): string {
   const known: Record<number, string> = {
-    401: 'authentication_error',
-    403: 'permission_error',
-    404: 'not_found_error',
-    429: 'rate_limit_error',
-    529: 'overloaded_error',
+    401: 'UNAUTHENTICATED',
+    402: 'FAILED_PRECONDITION',
+    403: 'PERMISSION_DENIED',
+    404: 'NOT_FOUND',
+    429: 'RESOURCE_EXHAUSTED',
+    499: 'CANCELLED',
+    503: 'UNAVAILABLE',
+    504: 'DEADLINE_EXCEEDED',
+    529: 'UNAVAILABLE',
   };
-  return known[status] ?? (status < 500 ? 'invalid_request_error' : 'server_error');
+  return known[status] ?? (status < 500 ? 'INVALID_ARGUMENT' : 'INTERNAL');
+}
+
+function typeOf(maker: 'anthropic' | 'openai', status: number): string {
+  const known: Record<number, readonly [anthropic: string, openai: string]> = {
+    401: ['authentication_error', 'authentication_error'],
+    402: ['billing_error', 'insufficient_quota'],
+    403: ['permission_error', 'permission_error'],
+    404: ['not_found_error', 'not_found_error'],
+    413: ['request_too_large', 'invalid_request_error'],
+    429: ['rate_limit_error', 'rate_limit_error'],
+    504: ['timeout_error', 'server_error'],
+    529: ['overloaded_error', 'overloaded_error'],
+  };
+  const rest: readonly [string, string] =
+    status < 500 ? ['invalid_request_error', 'invalid_request_error'] : ['api_error', 'server_error'];
+  return (known[status] ?? rest)[maker === 'anthropic' ? 0 : 1];
 }

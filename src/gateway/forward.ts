@@ -1,6 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { CallFault, type Dialect } from './dialect.ts';
+import { CallFault, type Dialect, type Route } from './dialect.ts';
 import type { ProviderConfig } from './gateway.ts';
 
 /** How long a provider may be silent, in milliseconds. */
@@ -58,7 +58,9 @@ export function openConnections(proxyEnv?: Record<string, string | undefined>): 
 export interface Call {
   providerName: string;
   provider: ProviderConfig;
-  dialect: Dialect;
+  route: Route;
+  /** The provider's own name for the model. */
+  model: string;
   body: Buffer;
   /** The client's query, with its question mark, or empty. */
   query: string;
@@ -132,30 +134,55 @@ function timedOut(message: string, nothingSpent: boolean): CallFault {
   return new CallFault(504, 'provider_error', message, { nothingSpent });
 }
 
-function urlOf({ provider, dialect, query }: Call): URL {
-  const base = provider.baseUrl.replace(/\/+$/, '');
-  return new URL(`${base}${dialect === 'anthropic' ? '/v1/messages' : '/chat/completions'}${query}`);
+function urlOf({ provider, route, model, query }: Call): URL {
+  const url = new URL(`${provider.baseUrl.replace(/\/+$/, '')}${pathOf(route, model)}${query}`);
+  // Where Gemini's clients may put their key.
+  url.searchParams.delete('key');
+  return url;
 }
+
+function pathOf({ dialect, what, named }: Route, model: string): string {
+  switch (dialect) {
+    case 'anthropic':
+      return what === 'count' ? '/v1/messages/count_tokens' : '/v1/messages';
+    case 'openai':
+      return '/chat/completions';
+    case 'responses':
+      return '/responses';
+    case 'gemini': {
+      const method = named?.stream === true ? 'streamGenerateContent' : 'generateContent';
+      return `/v1beta/models/${encodeURIComponent(model)}:${what === 'count' ? 'countTokens' : method}`;
+    }
+  }
+}
+
+/** Headers of the client's that a protocol has a use for. */
+const passedHeaders: Readonly<Record<Dialect, readonly string[]>> = {
+  anthropic: ['accept', 'user-agent', 'anthropic-version', 'anthropic-beta'],
+  openai: ['accept', 'user-agent'],
+  responses: ['accept', 'user-agent', 'openai-beta'],
+  gemini: ['accept', 'user-agent', 'x-goog-api-client'],
+};
 
 /**
  * The headers for the provider: what its protocol needs from the client by name, and the key. A list of what may pass, so
  * that no credential, cookie or hop-by-hop header of the client's can.
  */
-function headersFor({ provider, dialect, body, clientHeaders }: Call): Record<string, string> {
+function headersFor({ provider, route: { dialect }, body, clientHeaders }: Call): Record<string, string> {
   const headers: Record<string, string> = {
     'content-type': 'application/json',
     'content-length': String(body.length),
     // Tokens are read from the answer as it passes.
     'accept-encoding': 'identity',
   };
-  const passed = ['accept', 'user-agent', ...(dialect === 'anthropic' ? ['anthropic-version', 'anthropic-beta'] : [])];
-  for (const name of passed) {
+  for (const name of passedHeaders[dialect]) {
     const value = clientHeaders[name];
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
   }
   if (dialect === 'anthropic') headers['anthropic-version'] ??= '2023-06-01';
   if (provider.key !== null) {
     if (dialect === 'anthropic') headers['x-api-key'] = provider.key;
+    else if (dialect === 'gemini') headers['x-goog-api-key'] = provider.key;
     else headers['authorization'] = `Bearer ${provider.key}`;
   }
   return headers;

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dialect, ProviderKind } from '../contract/dialect.ts';
 
 /** The seam of the gateway: the only model endpoint that an agent can reach. */
 
 export interface ProviderConfig {
-  kind: 'anthropic' | 'openai' | 'scripted';
-  /** Without a trailing slash; for anthropic before /v1/messages, for openai before /chat/completions (so it usually ends in /v1). */
+  kind: ProviderKind;
+  /** Without a trailing slash; for anthropic before /v1, for gemini before /v1beta, for openai with its /v1. */
   baseUrl: string;
   /** The key itself; null where none is set. */
   key: string | null;
@@ -26,7 +27,7 @@ export interface ModelCall {
   provider: string;
   /** `<provider>/<model>` as the variation has it. */
   model: string;
-  dialect: 'anthropic' | 'openai';
+  dialect: Dialect;
   status: number;
   tokens: Tokens;
   costMicrodollars: number | null;
@@ -43,14 +44,14 @@ export interface Caller {
 }
 
 export interface Gateway {
-  /** Handles a request to `/v1/messages` or `/v1/chat/completions`; `record` gets what was used once the call is over. */
+  /** Handles a request to one of the routes of `routeOf`; `record` gets what was used once the call is over. */
   handle(
     request: IncomingMessage,
     response: ServerResponse,
     caller: Caller,
     record: (call: ModelCall) => void,
   ): Promise<void>;
-  /** Rejects with unknown_model or provider_key_missing where a variation with this model could not run. Returns the dialect its provider speaks. */
-  check(model: string): 'anthropic' | 'openai' | 'both';
+  /** The dialects in which a model can be asked. Errors: unknown_model, provider_key_missing, where it could not be at all. */
+  check(model: string): readonly [Dialect, ...Dialect[]];
   close(): Promise<void>;
 }

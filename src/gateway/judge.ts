@@ -72,9 +72,11 @@ async function judgeError(answer: Answer, call: Case, type: string): Promise<Jud
   const { providerName, provider, mask } = call;
   const text = mask.text(await errorText(answer.body));
   const said = errorMessage(text);
-  if (status === 401 || status === 403) {
+  // Gemini says of a wrong key that the request was not valid.
+  const wrongKey = status === 400 && text.includes('API_KEY_INVALID');
+  if (status === 401 || status === 403 || wrongKey) {
     throw new CallFault(
-      status,
+      wrongKey ? 401 : status,
       'provider_key_refused',
       `The provider ${providerName} refused AIdeator's key: ${said ?? what(type, text)}`,
       {
@@ -113,7 +115,7 @@ function what(type: string, text: string): string {
     : `${kind}: ${start.length > SNIPPET ? `${start.slice(0, SNIPPET)}…` : start}`;
 }
 
-/** The message of a JSON error body in either dialect, or of the looser kinds that compatible servers send; undefined for no JSON object. */
+/** The message of a JSON error body in any dialect, or of the looser kinds that compatible servers send; undefined for no JSON object. */
 function errorMessage(text: string): string | undefined {
   let body: unknown;
   try {
@@ -125,7 +127,8 @@ function errorMessage(text: string): string | undefined {
   const error: unknown = 'error' in body ? body.error : body;
   if (typeof error === 'string') return error;
   if (typeof error === 'object' && error !== null) {
-    const type = 'type' in error && typeof error.type === 'string' ? `${error.type}: ` : '';
+    const kind = 'type' in error ? error.type : 'status' in error ? error.status : undefined;
+    const type = typeof kind === 'string' ? `${kind}: ` : '';
     if ('message' in error && typeof error.message === 'string') return `${type}${error.message}`.slice(0, 1000);
   }
   return text.slice(0, SNIPPET);

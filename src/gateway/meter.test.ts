@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Dialect } from './dialect.ts';
-import { createMeter, type Metered } from './meter.ts';
+import { createMeter } from './meter.ts';
+import type { Metered } from './usage.ts';
 
 function meter(dialect: Dialect, stream: boolean, bytes: Buffer, cuts: number[] = []): Metered {
   const tap = createMeter(dialect, stream);
@@ -53,6 +54,41 @@ const openaiStream = [
 ];
 const openaiUsage = { input: 1200, output: 85, cacheRead: 300, cacheWrite: null, cacheWriteHour: null, beyond: null };
 
+const responsesStream = [
+  event({ type: 'response.created', response: { status: 'in_progress', usage: null } }, 'response.created'),
+  event(
+    { type: 'response.output_text.delta', delta: '日本語 𝔘 "usage":{"output_tokens":9}' },
+    'response.output_text.delta',
+  ),
+  event(
+    {
+      type: 'response.completed',
+      response: {
+        status: 'completed',
+        service_tier: 'default',
+        output: [{ type: 'reasoning' }, { type: 'message' }],
+        usage: { input_tokens: 1500, output_tokens: 85, input_tokens_details: { cached_tokens: 300 } },
+      },
+    },
+    'response.completed',
+  ),
+];
+
+const geminiStream = [
+  event({ candidates: [{ content: { parts: [{ text: '日本語 𝔘' }] } }], usageMetadata: { promptTokenCount: 1400 } }),
+  event({
+    candidates: [{ content: { parts: [] }, finishReason: 'STOP' }],
+    usageMetadata: {
+      promptTokenCount: 1400,
+      toolUsePromptTokenCount: 100,
+      cachedContentTokenCount: 300,
+      candidatesTokenCount: 60,
+      thoughtsTokenCount: 25,
+      trafficType: 'ON_DEMAND',
+    },
+  }),
+];
+
 /** mulberry32: a small generator with a seed, so that a failure can be had again. */
 function random(seed: number): () => number {
   let state = seed;
@@ -67,6 +103,8 @@ function random(seed: number): () => number {
 describe.each([
   ['anthropic', anthropicStream, anthropicUsage],
   ['openai', openaiStream, openaiUsage],
+  ['responses', responsesStream, openaiUsage],
+  ['gemini', geminiStream, openaiUsage],
 ] as const)('%s stream', (dialect, events, usage) => {
   const expected = { usage, complete: true, error: null };
 
@@ -97,7 +135,7 @@ describe.each([
     const early = upTo(1);
     expect(early.complete).toBe(false);
     expect(early.usage.output).toBeNull();
-    expect(early.usage.input).toBe(dialect === 'anthropic' ? 1200 : null);
+    expect(early.usage.input).toBe({ anthropic: 1200, openai: null, responses: null, gemini: 1400 }[dialect]);
     expect(meter(dialect, true, Buffer.alloc(0)).usage).toMatchObject({ input: null, output: null, cacheRead: null });
   });
 });
@@ -140,10 +178,11 @@ describe('metering', () => {
   });
 
   test('takes no count that is none', () => {
-    const body = { type: 'message', usage: { input_tokens: -3, output_tokens: 'many' } };
+    const body = { type: 'message', usage: { input_tokens: -3, output_tokens: 'many', cache_read_input_tokens: 1e12 } };
     expect(meter('anthropic', false, Buffer.from(JSON.stringify(body))).usage).toMatchObject({
       input: null,
       output: null,
+      cacheRead: null,
     });
     expect(
       meter('openai', true, Buffer.from('data: nonsense\n\ndata: [1]\n\ndata: {"usage":7}\n\n')).usage.input,
@@ -156,14 +195,47 @@ describe('metering', () => {
       usage: { input_tokens: 1, output_tokens: 1, server_tool_use: { web_search_requests: 2 } },
     };
     expect(meter('anthropic', false, Buffer.from(JSON.stringify(search))).usage.beyond).toBe('web search');
+    const fast = { type: 'message', usage: { input_tokens: 1, output_tokens: 1, speed: 'fast' } };
+    expect(meter('anthropic', false, Buffer.from(JSON.stringify(fast))).usage.beyond).toBe('speed fast');
+    const called = { status: 'completed', output: [{ type: 'web_search_call' }], usage: {} };
+    expect(meter('responses', false, Buffer.from(JSON.stringify(called))).usage.beyond).toBe('web search');
+    const done = event({ type: 'response.output_item.done', item: { type: 'code_interpreter_call' } });
+    expect(meter('responses', true, Buffer.from(done)).usage.beyond).toBe('code interpreter');
+    const grounded = { candidates: [{ finishReason: 'STOP', groundingMetadata: {} }] };
+    expect(meter('gemini', false, Buffer.from(JSON.stringify(grounded))).usage.beyond).toBe('search');
+    const reserved = { candidates: [], usageMetadata: { trafficType: 'PROVISIONED_THROUGHPUT' } };
+    expect(meter('gemini', false, Buffer.from(JSON.stringify(reserved))).usage.beyond).toContain('PROVISIONED');
     const tier = { service_tier: 'priority', usage: { prompt_tokens: 1, completion_tokens: 1 } };
     expect(meter('openai', false, Buffer.from(JSON.stringify(tier))).usage.beyond).toBe('service tier priority');
+  });
+
+  test('takes what the makers say of whole answers, and of blocked ones', () => {
+    const response = { object: 'response', status: 'incomplete', usage: { input_tokens: 7, output_tokens: 2 } };
+    expect(meter('responses', false, Buffer.from(JSON.stringify(response)))).toMatchObject({
+      usage: { input: 7, output: 2, cacheRead: null },
+      complete: true,
+    });
+    const written = { input_tokens: 9, input_tokens_details: { cached_tokens: 2, cache_write_tokens: 3 } };
+    expect(
+      meter('responses', false, Buffer.from(JSON.stringify({ status: 'completed', usage: written }))).usage,
+    ).toMatchObject({ input: 4, cacheRead: 2, cacheWrite: 3 });
+    const blocked = { promptFeedback: { blockReason: 'SAFETY' }, usageMetadata: { promptTokenCount: 9 } };
+    expect(meter('gemini', false, Buffer.from(JSON.stringify(blocked)))).toMatchObject({
+      usage: { input: 9, output: 0 },
+      complete: true,
+    });
   });
 
   test('hears errors within a stream', () => {
     const overloaded = event({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, 'error');
     expect(meter('anthropic', true, Buffer.from(overloaded)).error).toBe('overloaded_error: Overloaded');
     expect(meter('openai', true, Buffer.from(event({ error: { message: 'no' } }))).error).toBe('no');
+    const failed = { status: 'failed', error: { code: 'server_error', message: 'no' } };
+    const failure = event({ type: 'response.failed', response: failed });
+    expect(meter('responses', true, Buffer.from(failure)).error).toBe('server_error: no');
+    expect(meter('responses', true, Buffer.from(event({ type: 'error', message: 'no' }))).error).toBe('no');
+    const unavailable = event({ error: { code: 503, status: 'UNAVAILABLE', message: 'no' } });
+    expect(meter('gemini', true, Buffer.from(unavailable)).error).toBe('UNAVAILABLE: no');
     expect(meter('openai', true, Buffer.from(event({ error: 'bad' }))).error).toBe('bad');
     expect(meter('anthropic', true, Buffer.from(event({ type: 'error' }))).error).toBe('an error without a word');
   });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import type { Tokens } from './gateway.ts';
-import type { Usage } from './meter.ts';
+import type { Usage } from './usage.ts';
 import builtin from './prices.json' with { type: 'json' };
 
 const rate = z.int().min(0).max(1_000_000_000_000);

@@ -1,8 +1,21 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { before, beforeScript, dialects, keyed, KEY, mountGateway, paths, post } from '../../test/support/gateway.ts';
+import {
+  before,
+  beforeScript,
+  dialects,
+  errorIn,
+  keyed,
+  KEY,
+  keyHeader,
+  mountGateway,
+  pathOf,
+  post,
+  requestOf,
+  send,
+} from '../../test/support/gateway.ts';
 import { startServer } from '../../test/support/model-server.ts';
-import type { Dialect } from './dialect.ts';
+import { dialectNames, type Dialect } from './dialect.ts';
 
 const streams: Record<Dialect, string> = {
   anthropic: [
@@ -14,6 +27,15 @@ const streams: Record<Dialect, string> = {
     'data: {"choices":[{"delta":{"content":"日本 𝔘"},"finish_reason":null}]}\r\n\r\n',
     'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n: ping\n\n',
     'data: {"choices":[],"usage":{"prompt_tokens":15,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":3}}}\n\ndata: [DONE]\n\n',
+  ].join(''),
+  responses: [
+    'event: response.created\r\ndata: {"type":"response.created","response":{"status":"in_progress","usage":null}}\r\n\r\n',
+    'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"日本 𝔘"}\n\n: ping\n\n',
+    'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed","service_tier":"default","output":[{"type":"message"}],"usage":{"input_tokens":15,"output_tokens":7,"input_tokens_details":{"cached_tokens":3}}}}\n\n',
+  ].join(''),
+  gemini: [
+    'data: {"candidates":[{"content":{"parts":[{"text":"日本 𝔘"}],"role":"model"}}],"usageMetadata":{"promptTokenCount":15,"cachedContentTokenCount":3}}\r\n\r\n: ping\n\n',
+    'data: {"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":15,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2}}\r\n\r\n',
   ].join(''),
 };
 
@@ -59,10 +81,7 @@ describe.each(dialects)('%s', (dialect) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.flushHeaders();
     });
-    const response = await fetch(`${gateway.baseUrl}${paths[dialect]}`, {
-      method: 'POST',
-      body: '{"model":"m","stream":true}',
-    });
+    const response = await send(gateway.baseUrl, dialect, { stream: true });
     const reader = response.body!.getReader();
     for (const event of ['data: {"a":1}\n\n', 'data: {"a":2}\n\n']) {
       upstream.requests[0]!.response.write(event);
@@ -87,10 +106,11 @@ describe.each(dialects)('%s', (dialect) => {
     await post(
       gateway.baseUrl,
       dialect,
-      '{"z":[1.0,{"model":"p/m"}],"model" : "p/m"}',
+      dialect === 'gemini' ? '{"z":[1.0,{"model":"p/m"}]}' : '{"z":[1.0,{"model":"p/m"}],"model" : "p/m"}',
       {
         authorization: 'Bearer dummy',
         'x-api-key': 'dummy',
+        'x-goog-api-key': 'dummy',
         cookie: 'c=1',
         'proxy-authorization': 'x',
         te: 'trailers',
@@ -100,20 +120,21 @@ describe.each(dialects)('%s', (dialect) => {
         'accept-encoding': 'gzip',
         'user-agent': 'harness/1',
       },
-      '?beta=true',
+      '?beta=true&key=dummy',
     );
     const seen = upstream.requests[0]!;
-    expect(await seen.body).toBe('{"z":[1.0,{"model":"p/m"}],"model" : "m"}');
-    expect(seen.url).toBe(`${paths[dialect]}?beta=true`);
+    expect(await seen.body).toBe(
+      dialect === 'gemini' ? '{"z":[1.0,{"model":"p/m"}]}' : '{"z":[1.0,{"model":"p/m"}],"model" : "m"}',
+    );
+    expect(seen.url).toBe(`${pathOf(dialect)}?beta=true`);
     const { host: _host, 'content-length': _length, accept: _accept, ...headers } = seen.headers;
     expect(headers).toEqual({
       'content-type': 'application/json',
       'accept-encoding': 'identity',
       'user-agent': 'harness/1',
       connection: 'keep-alive',
-      ...(dialect === 'anthropic'
-        ? { 'x-api-key': KEY, 'anthropic-version': '2099-01-01', 'anthropic-beta': 'b1,b2' }
-        : { authorization: `Bearer ${KEY}` }),
+      ...keyHeader(dialect, KEY),
+      ...(dialect === 'anthropic' ? { 'anthropic-version': '2099-01-01', 'anthropic-beta': 'b1,b2' } : {}),
     });
   });
 
@@ -121,9 +142,7 @@ describe.each(dialects)('%s', (dialect) => {
     const { gateway, upstream } = await beforeScript(dialect, '{ text: Hello., usage: { input: 20, output: 4 } }');
     await post(gateway.baseUrl, dialect, { stream: true });
     expect(JSON.parse(await upstream.requests[0]!.body)).toEqual({
-      model: 'm',
-      messages: [{ role: 'user', content: 'x' }],
-      stream: true,
+      ...JSON.parse(requestOf(dialect, { stream: true }).body),
       ...(dialect === 'openai' ? { stream_options: { include_usage: true } } : {}),
     });
     expect(await gateway.recorded(1)).toMatchObject([{ tokens: { input: 20, output: 4 } }]);
@@ -133,8 +152,9 @@ describe.each(dialects)('%s', (dialect) => {
     const { gateway, upstream } = await beforeScript(dialect, '{ text: Hello. }');
     const got = await post(gateway.baseUrl, dialect, { model: 'other' });
     expect(got.status).toBe(403);
-    expect(JSON.parse(got.text)).toMatchObject({
-      error: { code: 'model_not_allowed', type: expect.any(String), message: 'This attempt may use p/m, not other.' },
+    expect(errorIn(got.text)).toEqual({
+      code: 'model_not_allowed',
+      message: 'This attempt may use p/m, not other.',
     });
     expect(upstream.requests).toHaveLength(0);
     // Nothing was asked of a model, so it is known that nothing was spent.
@@ -150,13 +170,11 @@ describe.each(dialects)('%s', (dialect) => {
 
   test('a provider of the other protocol is named as one', async () => {
     const upstream = await startServer((_, response) => response.end());
-    const other = dialect === 'anthropic' ? 'openai' : 'anthropic';
+    const other = dialect === 'anthropic' ? 'gemini' : 'anthropic';
     const gateway = await mountGateway('p/m', { providers: { p: keyed(other, upstream) } });
     const got = await post(gateway.baseUrl, dialect);
     expect(got.status).toBe(400);
-    expect(JSON.parse(got.text).error.message).toContain(
-      `not ${dialect === 'anthropic' ? 'Anthropic Messages' : 'OpenAI Chat Completions'}`,
-    );
+    expect(JSON.parse(got.text).error.message).toContain(`not ${dialectNames[dialect]}`);
     expect(upstream.requests).toHaveLength(0);
   });
 

@@ -1,4 +1,5 @@
 import type { Generated } from 'kysely';
+import type { Dialect } from '../contract/dialect.ts';
 import type { AttemptStatus, EndReason, VariationStatus } from '../contract/run.ts';
 
 /** The tables as Kysely types. JSON columns hold text. Times are UTC ISO text with milliseconds. `no` columns are rowids. */
@@ -58,7 +59,7 @@ export interface VariationsTable {
   strategy: string | null;
   /** The strategy's text at submission. */
   instruction: string | null;
-  dialect: 'anthropic' | 'openai';
+  dialect: Dialect;
   /** JSON: Limits. */
   limits: string;
   status: VariationStatus;

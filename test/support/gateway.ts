@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
-import type { Dialect } from '../../src/gateway/dialect.ts';
+import { DIALECTS, type Dialect, type ProviderKind } from '../../src/contract/dialect.ts';
+import { routeOf, type Route } from '../../src/gateway/dialect.ts';
 import { createGateway, type GatewayDeps } from '../../src/gateway/create.ts';
 import type { Gateway, ModelCall, ProviderConfig } from '../../src/gateway/gateway.ts';
 import { loadPrices } from '../../src/gateway/prices.ts';
@@ -56,8 +57,64 @@ export function providerAt(
 
 /** A key that must never be seen again. */
 export const KEY = 'sk-canary-7f3b1d5e9a2c4680';
-export const paths = { anthropic: '/v1/messages', openai: '/v1/chat/completions' } as const;
-export const dialects = ['anthropic', 'openai'] as const;
+export const dialects = DIALECTS;
+
+/** Where a request of a dialect goes, its query included. */
+export function pathOf(dialect: Dialect, { model = 'm', stream = false } = {}): string {
+  switch (dialect) {
+    case 'anthropic':
+      return '/v1/messages';
+    case 'openai':
+      return '/v1/chat/completions';
+    case 'responses':
+      return '/v1/responses';
+    case 'gemini': {
+      const method = stream ? 'streamGenerateContent?alt=sse' : 'generateContent';
+      return `/v1beta/models/${encodeURIComponent(model)}:${method}`;
+    }
+  }
+}
+
+/** The route of a path, with or without its query. */
+export function routeAt(path: string): Route {
+  const route = routeOf(path.split('?', 1)[0] ?? '');
+  if (route === undefined) throw new Error(`there is no route ${path}`);
+  return route;
+}
+
+export interface Asked {
+  model?: string;
+  stream?: boolean;
+  messages?: ReadonlyArray<{ role: string; content: string }>;
+  [other: string]: unknown;
+}
+
+/** A request in a dialect: the smallest there is, with what is asked for besides. */
+export function requestOf(dialect: Dialect, asked: Asked = {}): { path: string; body: string } {
+  const { model = 'm', stream, messages = [{ role: 'user', content: 'x' }], ...rest } = asked;
+  const streamed = stream === undefined ? {} : { stream };
+  const path = pathOf(dialect, { model, stream: stream === true });
+  switch (dialect) {
+    case 'anthropic':
+    case 'openai':
+      return { path, body: JSON.stringify({ model, messages, ...streamed, ...rest }) };
+    case 'responses':
+      return { path, body: JSON.stringify({ model, input: messages, ...streamed, ...rest }) };
+    case 'gemini': {
+      const contents = messages.map(({ role, content }) => ({
+        role: role === 'assistant' ? 'model' : role,
+        parts: [{ text: content }],
+      }));
+      return { path, body: JSON.stringify({ contents, ...rest }) };
+    }
+  }
+}
+
+/** The header that holds the key. */
+export function keyHeader(dialect: Dialect, key: string): Record<string, string> {
+  if (dialect === 'anthropic') return { 'x-api-key': key };
+  return dialect === 'gemini' ? { 'x-goog-api-key': key } : { authorization: `Bearer ${key}` };
+}
 
 /** An answer, read to its end or to where it broke off. */
 export interface Got {
@@ -68,21 +125,24 @@ export interface Got {
   cut: boolean;
 }
 
+/** Sends a request and gives back its answer, unread. */
+export function send(at: string, dialect: Dialect, asked: Asked, init: RequestInit = {}): Promise<Response> {
+  const { path, body } = requestOf(dialect, asked);
+  return fetch(`${at}${path}`, { method: 'POST', body, ...init });
+}
+
 /** Posts a request to a server at `at`; `body` is its text, or what is to be added to the smallest request. */
 export async function post(
   at: string,
   dialect: Dialect,
-  body: unknown = {},
+  body: string | Asked = {},
   headers: Record<string, string> = {},
   query = '',
 ): Promise<Got> {
-  const sent =
-    typeof body === 'string'
-      ? body
-      : JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'x' }], ...(body as object) });
-  const response = await fetch(`${at}${paths[dialect]}${query}`, {
+  const asked = typeof body === 'string' ? { path: pathOf(dialect), body } : requestOf(dialect, body);
+  const response = await fetch(`${at}${asked.path}${query}`, {
     method: 'POST',
-    body: sent,
+    body: asked.body,
     headers: { 'content-type': 'application/json', ...headers },
     redirect: 'manual',
   });
@@ -96,13 +156,26 @@ export async function post(
   return { status: response.status, headers: response.headers, text: Buffer.concat(chunks).toString('utf8'), cut };
 }
 
+/** An error's message, and AIdeator's own word for it, in whichever dialect it is. */
+export function errorIn(text: string): { message: string; code: unknown } {
+  const { error } = JSON.parse(text) as {
+    error: { message: string; code?: unknown; details?: Array<{ reason: string }> };
+  };
+  return { message: error.message, code: error.details === undefined ? error.code : error.details[0]?.reason };
+}
+
 /** A provider at a test's server, with the key. */
-export const keyed = (kind: Dialect, server: TestServer): ProviderConfig =>
-  providerAt(kind, kind === 'anthropic' ? server.baseUrl : `${server.baseUrl}/v1`, {
+export const keyed = (dialect: Dialect, server: TestServer): ProviderConfig =>
+  providerAt(kindOf(dialect), kindOf(dialect) === 'openai' ? `${server.baseUrl}/v1` : server.baseUrl, {
     key: KEY,
     keyFrom: 'environment TEST_KEY',
     keyNeeded: true,
   });
+
+/** The kind of provider that speaks a dialect. */
+export function kindOf(dialect: Dialect): ProviderKind {
+  return dialect === 'responses' ? 'openai' : dialect;
+}
 
 /** A gateway for the model `p/m`, with any handler as its provider. */
 export async function before(

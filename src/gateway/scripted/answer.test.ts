@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { dialects, requestOf, routeAt, type Asked } from '../../../test/support/gateway.ts';
 import type { Dialect } from '../dialect.ts';
 import { createScriptedModel } from './answer.ts';
 import { pieces } from './beats.ts';
@@ -17,12 +18,18 @@ function ask(
   yaml: string,
 ): (
   messages: unknown[],
-  more?: { dialect?: Dialect; who?: string; body?: Record<string, unknown>; signal?: AbortSignal },
+  more?: { dialect?: Dialect; who?: string; body?: Asked; signal?: AbortSignal },
 ) => Promise<Got> {
   const model = createScriptedModel(parseScript(yaml));
   return async (messages, { dialect = 'anthropic', who = '', body = {}, signal = never } = {}) => {
-    const request = Buffer.from(JSON.stringify({ model: 'm', messages, ...body }));
-    const answer = await model.answer({ dialect, body: request, conversation: who, signal });
+    const { path, body: sent } = requestOf(dialect, { ...body, messages: messages as NonNullable<Asked['messages']> });
+    const answer = await model.answer({
+      route: routeAt(path),
+      model: body.model ?? 'm',
+      body: Buffer.from(sent),
+      conversation: who,
+      signal,
+    });
     let text = '';
     let broke: string | null = null;
     try {
@@ -248,16 +255,16 @@ describe('how it goes wrong', () => {
     });
   });
 
-  test.each(['anthropic', 'openai'] as const)('in the middle of a stream: %s', async (dialect) => {
+  test.each(dialects)('in the middle of a stream: %s', async (dialect) => {
     const body = { stream: true };
     const turn = (more: string): ReturnType<typeof ask> =>
       ask(`models:\n  m:\n    turns: [{ text: one two three four five six, delta_chars: 5, ${more} }]\n`);
     const failed = await turn('error: { status: 529, after: 2 }')([user('x')], { dialect, body });
     expect(failed.text).toContain('two ');
     expect(failed.text).not.toContain('three');
-    expect(failed.text).toMatch(/"overloaded_error"[^\n]*\n\n$/);
+    expect(failed.text).toMatch(/"(?:overloaded_error|UNAVAILABLE)"[^\n]*\n\n$/);
     expect((await turn('error: { status: 529, after: 999 }')([user('x')], { dialect, body })).text).toContain(
-      'overloaded_error',
+      'Overloaded',
     );
     expect((await turn('error: { status: 529, after: 2 }')([user('x')], { dialect })).status).toBe(529);
 
@@ -279,7 +286,13 @@ describe('how it goes wrong', () => {
       parseScript('models:\n  m:\n    turns: [{ text: one two, stall_after: 1, delta_chars: 4, delay_ms: 1 }]\n'),
     );
     const body = Buffer.from(JSON.stringify({ model: 'm', stream: true, messages: [user('x')] }));
-    const answer = await model.answer({ dialect: 'openai', body, conversation: '', signal: call.signal });
+    const answer = await model.answer({
+      route: routeAt('/v1/chat/completions'),
+      model: 'm',
+      body,
+      conversation: '',
+      signal: call.signal,
+    });
     let text = '';
     const listening = (async () => {
       for await (const chunk of answer.body) {
@@ -304,7 +317,13 @@ describe('how it goes wrong', () => {
 
   test('with a request that is none', async () => {
     const model = createScriptedModel(parseScript('models:\n  m:\n    turns: [{ text: a }]\n'));
-    const answer = await model.answer({ dialect: 'openai', body: Buffer.from('{'), conversation: '', signal: never });
+    const answer = await model.answer({
+      route: routeAt('/v1/chat/completions'),
+      model: 'm',
+      body: Buffer.from('{'),
+      conversation: '',
+      signal: never,
+    });
     expect(answer.status).toBe(400);
   });
 });

@@ -1,25 +1,52 @@
-import { CallFault, errorBody, type Dialect } from '../dialect.ts';
+import { CallFault, errorBody, type Dialect, type Route } from '../dialect.ts';
 import type { Answer } from '../forward.ts';
 import { bodyAnthropic, streamAnthropic } from './anthropic.ts';
-import { beats, beyondScript, countTokens, Cut, messageOf, pause } from './beats.ts';
+import { beats, beyondScript, countTokens, Cut, messageOf, pause, type Beat, type Counted } from './beats.ts';
 import { readConversation, type Conversation } from './conversation.ts';
+import { bodyGemini, streamGemini } from './gemini.ts';
 import { bodyOpenai, streamOpenai } from './openai.ts';
+import { bodyResponses, streamResponses } from './responses.ts';
 import type { Script, Turn } from './script.ts';
 
 export interface ScriptedRequest {
-  dialect: Dialect;
+  route: Route;
+  /** The script's name for the model that is asked. */
+  model: string;
   body: Buffer;
   /** Whose conversation it is, for errors that happen only so often; the same words of two callers are two conversations. */
   conversation: string;
   signal: AbortSignal;
 }
 
-/** A model that answers from a script, in either dialect. */
+/** A model that answers from a script, in any dialect. */
 export interface ScriptedModel {
   readonly models: readonly string[];
   /** The answer as a provider would give it; its body throws Cut where the script cuts. Errors: the signal's reason. */
   answer(request: ScriptedRequest): Promise<Answer>;
 }
+
+/** How a dialect says a turn. */
+interface Speaker {
+  stream: (
+    parts: AsyncIterable<Beat>,
+    turn: Turn,
+    conversation: Conversation,
+    counted: Counted | null,
+  ) => AsyncIterable<string>;
+  whole: (
+    parts: AsyncIterable<Beat>,
+    turn: Turn,
+    conversation: Conversation,
+    counted: Counted | null,
+  ) => Promise<string>;
+}
+
+const speakers: Readonly<Record<Dialect, Speaker>> = {
+  anthropic: { stream: streamAnthropic, whole: bodyAnthropic },
+  openai: { stream: streamOpenai, whole: bodyOpenai },
+  responses: { stream: streamResponses, whole: bodyResponses },
+  gemini: { stream: streamGemini, whole: bodyGemini },
+};
 
 const MAX_REMEMBERED = 10_000;
 
@@ -27,9 +54,11 @@ export function createScriptedModel(script: Script): ScriptedModel {
   const failures = new Map<string, number>();
   return {
     models: Object.keys(script.models),
-    async answer({ dialect, body, conversation: whose, signal }) {
+    async answer({ route, model, body, conversation: whose, signal }) {
+      const { dialect } = route;
       try {
-        const conversation = readConversation(dialect, body);
+        const conversation = readConversation(route, model, body);
+        if (route.what === 'count') return count(dialect, conversation);
         const turn = choose(script, conversation, `${whose} ${conversation.id}`, failures);
         return await perform(turn, dialect, conversation, signal);
       } catch (error) {
@@ -100,18 +129,28 @@ async function perform(turn: Turn, dialect: Dialect, conversation: Conversation,
   const counted = countTokens(turn, conversation);
   const parts = beats(turn, conversation, signal);
   if (conversation.stream) {
-    const stream = dialect === 'anthropic' ? streamAnthropic : streamOpenai;
+    const { stream } = speakers[dialect];
     return {
       status: 200,
       headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' },
       body: encode(stream(parts, turn, conversation, counted)),
     };
   }
-  const whole = dialect === 'anthropic' ? bodyAnthropic : bodyOpenai;
+  const { whole } = speakers[dialect];
   return {
     status: 200,
     headers: { 'content-type': 'application/json' },
     body: wholeBody(() => whole(parts, turn, conversation, counted)),
+  };
+}
+
+/** A quarter of the characters, as for the turns of a script that name no usage. */
+function count(dialect: Dialect, conversation: Conversation): Answer {
+  const tokens = Math.ceil(conversation.text.length / 4);
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json' },
+    body: bytes(JSON.stringify(dialect === 'gemini' ? { totalTokens: tokens } : { input_tokens: tokens })),
   };
 }
 

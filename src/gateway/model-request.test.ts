@@ -1,8 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { readModelRequest } from './body.ts';
+import { pathOf } from '../../test/support/gateway.ts';
+import type { Dialect } from '../contract/dialect.ts';
+import { routeOf } from './dialect.ts';
+import { readModelRequest, type ModelRequest } from './model-request.ts';
 
-const rewrite = (text: string, model = 'real', countTokens = true): string =>
-  readModelRequest(Buffer.from(text)).forProvider(model, { countTokens }).toString('utf8');
+const read = (text: string, dialect: Dialect = 'openai'): ModelRequest =>
+  readModelRequest(Buffer.from(text), routeOf(new URL(pathOf(dialect), 'http://x').pathname)!);
+
+const rewrite = (text: string, model = 'real', dialect: Dialect = 'openai'): string =>
+  read(text, dialect).forProvider(model).toString('utf8');
 
 describe('readModelRequest', () => {
   test('changes the model and not another byte', () => {
@@ -27,11 +33,11 @@ describe('readModelRequest', () => {
       stream_options: { include_usage: true },
     });
     expect(rewrite('{"model":"m","stream":false}')).toBe('{"model":"real","stream":false}');
-    expect(rewrite('{"model":"m","stream":true}', 'real', false)).toBe('{"model":"real","stream":true}');
+    expect(rewrite('{"model":"m","stream":true}', 'real', 'responses')).toBe('{"model":"real","stream":true}');
   });
 
   test('reads names and models however they are escaped', () => {
-    expect(readModelRequest(Buffer.from('{"mod\\u0065l":"a\\/b"}')).model).toBe('a/b');
+    expect(read('{"mod\\u0065l":"a\\/b"}').model).toBe('a/b');
   });
 
   test.each([
@@ -56,7 +62,7 @@ describe('readModelRequest', () => {
     ['{"a":\'b\',"model":"x"}', 'no JSON value'],
     [`{"a":${'['.repeat(10_001)}`, 'nested'],
   ])('refuses %j', (text, why) => {
-    expect(() => readModelRequest(Buffer.from(text)).model).toThrow(
+    expect(() => read(text).model).toThrow(
       expect.objectContaining({ status: 400, message: expect.stringContaining(why) }),
     );
   });
