@@ -5,7 +5,10 @@ import type { EnvelopeType } from '../../src/contract/envelope.ts';
 import type { EndReason } from '../../src/contract/run.ts';
 
 /** The journal of a recorder that saw an agent say `messages` things: its lines without their LF, the eof last. */
-export function journalOf(attempt: string, { messages = 1, reason = 'end_turn' as EndReason } = {}): Buffer[] {
+export function journalOf(
+  attempt: string,
+  { messages = 1, reason = 'end_turn' }: { messages?: number; reason?: EndReason } = {},
+): Buffer[] {
   const hash = createHash('sha256');
   const lines: Buffer[] = [];
   let seq = 0;

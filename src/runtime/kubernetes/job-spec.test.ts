@@ -1,13 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { kubernetesSettings, type KubernetesSettings } from '../../contract/kubernetes.ts';
+import { kubernetesSettings } from '../../contract/kubernetes.ts';
 import { jobDeadline, jobOf, secretOf, type JobPlan } from './job-spec.ts';
 
 const TOKEN = 'at_the-token-itself';
 
-function plan(
-  settings: Partial<Parameters<typeof kubernetesSettings.parse>[0] & object> = {},
-  image?: string,
-): JobPlan {
+function plan(settings: object = {}, image?: string): JobPlan {
   return {
     spec: {
       run_id: 'k3xyzabcde',
@@ -135,7 +132,7 @@ describe('a Job', () => {
 });
 
 describe('settings', () => {
-  const refused = (settings: object) => () => kubernetesSettings.parse(settings) as KubernetesSettings;
+  const refused = (settings: object) => () => kubernetesSettings.parse(settings);
   it.each([
     ['a quantity', { resources: { limits: { memory: '1 GB' } } }],
     ['a namespace', { namespace: 'Agents' }],
