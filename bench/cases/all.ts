@@ -1,6 +1,7 @@
 import type { BenchCase } from '../bench-case.ts';
 import { fanOut } from './fan-out.ts';
 import { ingest } from './ingest.ts';
+import { jobStart } from './job-start.ts';
 import { pacedFast } from './paced-fast.ts';
 import { paced } from './paced.ts';
 import { replay } from './replay.ts';
@@ -9,7 +10,17 @@ import { stuckReaders } from './stuck-readers.ts';
 import { warmLatency } from './warm-latency.ts';
 
 /** What is run, in this order. */
-export const cases: readonly BenchCase[] = [start, ingest, warmLatency, fanOut, replay, stuckReaders, paced, pacedFast];
+export const cases: readonly BenchCase[] = [
+  start,
+  ingest,
+  warmLatency,
+  fanOut,
+  replay,
+  stuckReaders,
+  paced,
+  pacedFast,
+  jobStart,
+];
 
 /** What `--quick` leaves out. */
-export const notQuick: ReadonlySet<BenchCase> = new Set([paced, pacedFast]);
+export const notQuick: ReadonlySet<BenchCase> = new Set([paced, pacedFast, jobStart]);
