@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -28,6 +28,8 @@ test('the whole loop: fails before, four variations, one refused, one shipped, p
   expect(out).toMatch(/It is branch aideator\/\w+-1 of the repository now, commit [0-9a-f]{12}/);
   expect(out.slice(out.indexOf('5. '))).not.toContain('not ok');
   expect(out.slice(out.indexOf('5. '))).toContain('ok  units add up');
+  // What it says to type next can be typed: in a clone nothing named aideator is on the PATH.
+  expect(accessSync(/^ {2}(\/.+) run --prompt/m.exec(out)?.[1] ?? 'nothing', constants.X_OK)).toBeUndefined();
   expect(leftovers()).toEqual(before);
 });
 

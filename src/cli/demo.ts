@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -111,8 +111,14 @@ async function perform(session: Session, folder: string, options: DemoOptions, s
   }
   title('That was the whole job: submit, watch, compare, choose, ship.');
   say('With a model of your own: export ANTHROPIC_API_KEY=… (or OPENAI_API_KEY=…), then in any git repository');
-  session.print('  aideator run --prompt "…" --strategy smallest-change --strategy test-first');
+  session.print(`  ${howToCall()} run --prompt "…" --strategy smallest-change --strategy test-first`);
   return 0;
+}
+
+/** What to type for `aideator`: in a clone nothing of that name is on the PATH. */
+function howToCall(): string {
+  const inClone = join(import.meta.dirname, '..', '..', 'bin', 'aideator');
+  return existsSync(inClone) ? plainLine(inClone) : 'aideator';
 }
 
 /** What the demo is to show, or an error: it must not end well when it went wrong. */
