@@ -190,5 +190,12 @@ test.skipIf(!namespaces)('in a PID namespace of its own nothing of the agent get
   const { eof, of } = pod.read();
   expect(eof).toMatchObject({ reason: 'agent_exit', exit: { code: 3, signal: null } });
   expect(of<{ code: string; count?: number }>('note').find(({ code }) => code === 'stragglers_killed')?.count).toBe(2);
-  expect(spawnSync('pgrep', ['-f', `sleep ${mark}`]).status).toBe(1);
+  const running = readdirSync('/proc').filter((name) => {
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, 'utf8') === `sleep\0${mark}\0`;
+    } catch {
+      return false;
+    }
+  });
+  expect(running).toEqual([]);
 });
