@@ -57,6 +57,14 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
     say(prompt);
     return 'end_turn';
   },
+  /** N thoughts, one every M milliseconds. */
+  talk: async () => {
+    for (let n = 0; n < Number(args[0]) && !cancelled; n += 1) {
+      think(`thought ${n}`);
+      await wait(Number(args[1]));
+    }
+    return cancelled ? 'cancelled' : 'end_turn';
+  },
   /** N thoughts in few writes, as fast as they are taken. */
   burst: () => {
     const lines: string[] = [];

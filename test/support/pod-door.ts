@@ -39,6 +39,8 @@ export interface PodDoor {
   faults: {
     /** Answers to everything but the claim. */
     refuseAll: boolean;
+    /** Lines are answered 503. */
+    refuseLines: boolean;
     /** Links say nothing, not even that they live. */
     mute: boolean;
     /** Cuts a PUT after so many bytes, once per entry. */
@@ -115,6 +117,7 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
     }
     if (url.pathname === '/attempt/lines') {
       const body = await bodyOf(request);
+      if (door.faults.refuseLines) return refuse(503, 'shutting_down', 'later');
       door.uploads.requests += 1;
       createLineReader(options.attempt.attempt_id, 0).read(body, (line) => {
         if (typeof line !== 'string' && line.type !== 'hb') door.uploads.seqs.push(line.seq);
@@ -212,7 +215,14 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
     cutLinks: () => {
       for (const link of links) link.destroy();
     },
-    faults: { refuseAll: false, mute: false, cutResultAfter: [], damageResult: 0, maxResultBytes: Infinity },
+    faults: {
+      refuseAll: false,
+      refuseLines: false,
+      mute: false,
+      cutResultAfter: [],
+      damageResult: 0,
+      maxResultBytes: Infinity,
+    },
   };
   await listen();
   door.url = `http://127.0.0.1:${port}`;

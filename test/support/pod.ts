@@ -47,6 +47,8 @@ export interface TestPod {
 
 export interface TestPodOptions extends PrepareOptions {
   script?: string;
+  /** The launcher gets a PID namespace, with a shell in tini's place. */
+  namespace?: boolean;
   follow?: (line: Buffer) => boolean;
 }
 
@@ -85,7 +87,11 @@ export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
   const printed: Buffer[] = [];
 
   const start = (main: string, env: Record<string, string>, stdout: 'pipe' | 'ignore'): PodProcess => {
-    const child = spawn(process.execPath, [join(MAINS, main)], {
+    const command = [process.execPath, join(MAINS, main)];
+    if (options.namespace === true && main.includes('launcher'))
+      command.unshift('unshare', '--pid', '--fork', '--kill-child', '--mount-proc', 'bash', '-c', '"$0" "$@"; exit $?');
+    const [program = '', ...args] = command;
+    const child = spawn(program, args, {
       env: { PATH: process.env['PATH'] ?? '', [ROOT_VARIABLE]: fileSystem, ...env },
       stdio: ['ignore', stdout, 'pipe'],
     });

@@ -63,11 +63,11 @@ const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
  * Reads messages from a connection and writes to it. What is no message breaks it: `onBroken` is told, and the connection is gone.
  * `onClose` comes once, last.
  */
-export function converseOn<IN, OUT>(
+export function converseOn<IN>(
   socket: Socket,
   schema: z.ZodType<IN>,
   handlers: { onMessage(message: IN): void; onBroken(why: string): void; onClose(): void },
-): { send(message: OUT): void } {
+): { send(message: object): void } {
   const broken = (why: string): void => {
     handlers.onBroken(why);
     socket.destroy();

@@ -41,6 +41,8 @@ export interface Mark {
   offset: number;
 }
 
+/** The first request of a catch-up is this long: where a few lines were lost, the server has what follows them. Bytes. */
+const FIRST_BYTES = 32 * 1024;
 /** Between two marks. Bytes. */
 export const MARK_EVERY = 256 * 1024;
 const READ_BYTES = 256 * 1024;
@@ -68,8 +70,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     wake();
   }
 
-  /** The next whole lines behind `have`, byte for byte as they are in the file; at most one request's. */
-  async function nextLines(): Promise<Buffer> {
+  /** The next whole lines behind `have`, byte for byte as they are in the file. */
+  async function nextLines(maxBytes: number): Promise<Buffer> {
     const file = await open(options.journal, 'r');
     try {
       const wanted = have + 1;
@@ -90,7 +92,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
           const line = text.subarray(from, end + 1);
           from = end + 1;
           if (bytes === 0 && seqOf(line) < wanted) continue;
-          if (bytes + line.length > MAX_LINES_BYTES) return Buffer.concat(chunks);
+          if (bytes + line.length > maxBytes) return Buffer.concat(chunks);
           chunks.push(line);
           bytes += line.length;
         }
@@ -110,8 +112,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   /** Uploads until the server has what is overdue. */
   async function upload(): Promise<void> {
     const target = written.seq;
-    while (have < target) {
-      const body = await nextLines();
+    for (let most = FIRST_BYTES; have < target; most = Math.min(most * 4, MAX_LINES_BYTES)) {
+      const body = await nextLines(most);
       if (body.length === 0) return;
       const before = have;
       const answer = await door.ask('POST', '/attempt/lines', {

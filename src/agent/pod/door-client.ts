@@ -8,6 +8,8 @@ import { claimedAttempt, type ClaimedAttempt, type ClaimRequest } from '../../co
 
 /** The attempt door over HTTP(S), for one attempt. */
 export interface DoorClient {
+  /** Without a trailing slash. */
+  url: string;
   /** Aborted when the door said that the attempt is over for the server: nothing more is wanted. */
   over: AbortSignal;
   /** One request and its whole answer. Rejects where none came (`timeoutMs` without a byte in either direction is none). */
@@ -67,6 +69,7 @@ export function createDoorClient(options: { url: string; token: string; timeoutM
   }
 
   return {
+    url: base,
     over: over.signal,
     ask: async (method, path, more = {}) => {
       const answer = await send(method, path, more);

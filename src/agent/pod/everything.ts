@@ -26,13 +26,13 @@ export function ownsItsProcesses(program: string): boolean {
  * Kills every process of the PID namespace but PID 1 and this one, until none is left. `kill(-1)` meets all of them at once
  * (kill(2)), so nothing can fork away from it.
  *
- * @returns how many were found
+ * @returns how many were found. Errors: some would not go.
  */
 export async function killEverything(): Promise<number> {
   const seen = new Set<string>();
   for (let round = 0; round < 200; round += 1) {
     const found = others();
-    if (found.length === 0) break;
+    if (found.length === 0) return seen.size;
     for (const each of found) seen.add(each);
     try {
       process.kill(-1, 'SIGKILL');
@@ -41,7 +41,7 @@ export async function killEverything(): Promise<number> {
     }
     await wait(round < 10 ? 2 : 50);
   }
-  return seen.size;
+  throw new Error(`These processes would not end: ${others().join(', ')}`);
 }
 
 /** Processes that run, as `<pid> <start time>`; zombies have ended. */

@@ -63,6 +63,7 @@ export async function openLauncherLink(options: LauncherLinkOptions): Promise<La
   let complete = false;
   let exit: Exit | null = null;
   let isGone = false;
+  let begun = false;
   let dismissed: 0 | 1 | null = null;
   let killed = 0;
   let channel: { send(message: ToLauncher): void } = { send: () => undefined };
@@ -129,7 +130,7 @@ export async function openLauncherLink(options: LauncherLinkOptions): Promise<La
     if (control === undefined) return;
     complete = true;
     server.close();
-    channel = converseOn<FromLauncher, ToLauncher>(control, fromLauncher, {
+    channel = converseOn(control, fromLauncher, {
       onMessage: take,
       onBroken: () => undefined,
       onClose: end,
@@ -155,8 +156,9 @@ export async function openLauncherLink(options: LauncherLinkOptions): Promise<La
     },
     start: async (command, { cwd, env }) => {
       const [stdin, stdout, stderr] = [sockets.get('stdin'), sockets.get('stdout'), sockets.get('stderr')];
-      if (stdin === undefined || stdout === undefined || stderr === undefined || isGone)
+      if (stdin === undefined || stdout === undefined || stderr === undefined || isGone || begun)
         throw new AgentMissing('The agent’s container has ended, or has run its agent already.');
+      begun = true;
       const answer = await new Promise<Parameters<typeof onStarted>[0]>((resolve) => {
         onStarted = resolve;
         channel.send({ type: 'start', command: [...command], cwd, env });

@@ -173,7 +173,7 @@ async function serve(options: LauncherOptions, { control, streams }: Links): Pro
   }
 
   const closed = Promise.withResolvers<void>();
-  const channel = converseOn<ToLauncher, FromLauncher>(control, toLauncher, {
+  const channel = converseOn(control, toLauncher, {
     onMessage: take,
     onBroken: (why) => {
       served.broken = why;
@@ -188,7 +188,7 @@ async function serve(options: LauncherOptions, { control, streams }: Links): Pro
   await closed.promise;
   options.terminating.removeEventListener('abort', onTerminating);
   for (const stream of streams) stream.destroy();
-  await killAll();
+  await killAll().catch((error: unknown) => options.say(String(error)));
   return served;
 }
 

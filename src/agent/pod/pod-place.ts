@@ -1,11 +1,8 @@
 import { mkdir } from 'node:fs/promises';
-import type { AttemptSpec } from '../../contract/attempt.ts';
-import type { Git } from '../../git/command.ts';
 import type { JournalOptions } from '../journal.ts';
 import type { Place } from '../place.ts';
 import type { Delivery } from './delivery.ts';
 import type { DoorClient } from './door-client.ts';
-import { fetchBase } from './fetch-base.ts';
 import type { LauncherLink } from './launcher-link.ts';
 import type { PodPaths } from './pod-paths.ts';
 import type { Printer } from './printer.ts';
@@ -14,11 +11,9 @@ import { uploadResult } from './result-upload.ts';
 export interface PodPlaceOptions {
   paths: PodPaths;
   link: LauncherLink;
-  git: Git;
   door: DoorClient;
-  doorUrl: string;
-  token: string;
-  repository: AttemptSpec['repository'];
+  /** Brings the base here, see `fetchBase`. */
+  fetch(signal: AbortSignal): Promise<void>;
   delivery: Delivery;
   printer: Printer;
   /** What was found of the journal. */
@@ -30,7 +25,7 @@ export interface PodPlaceOptions {
 
 /** The recorder in a pod: the agent is in the container beside it, what it needs comes from the attempt door, and what it leaves goes there. */
 export function podPlace(options: PodPlaceOptions): Place {
-  const { paths, link, git, door, delivery, printer, log } = options;
+  const { paths, link, door, delivery, printer, log } = options;
   return {
     paths,
     // The agent's container has an environment of its own; the launcher starts from that.
@@ -48,8 +43,7 @@ export function podPlace(options: PodPlaceOptions): Place {
       for (const folder of [paths.home, paths.tmp, paths.ownTmp]) await mkdir(folder, { recursive: true, mode: 0o700 });
     },
     source: async (signal) => {
-      const { doorUrl, token } = options;
-      await fetchBase(git, { doorUrl, token, base: options.repository.base, gitDir: paths.repository, signal, log });
+      await options.fetch(signal);
       return paths.repository;
     },
     ready: () => link.ready,

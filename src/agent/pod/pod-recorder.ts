@@ -6,17 +6,16 @@ import type { AttemptSpec, Eof } from '../../contract/attempt.ts';
 import { now } from '../../contract/ids.ts';
 import type { LastWord } from '../../contract/pod.ts';
 import { createGit } from '../../git/command.ts';
-import { runRecorder, type RecorderOptions } from '../recorder.ts';
+import type { RecorderOptions } from '../recorder.ts';
 import { createStopRequest } from '../stop-request.ts';
 import { createClocks } from './clocks.ts';
 import { createDelivery } from './delivery.ts';
 import { claimAttempt, createDoorClient } from './door-client.ts';
+import { fetchBase } from './fetch-base.ts';
 import { findJournal } from './found-journal.ts';
 import { openLauncherLink } from './launcher-link.ts';
 import type { PodPaths } from './pod-paths.ts';
-import { podPlace } from './pod-place.ts';
 import { createPrinter } from './printer.ts';
-import { closeLost } from './restarted.ts';
 import { followServer } from './server-link.ts';
 
 export interface PodRecorderOptions {
@@ -87,7 +86,7 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
     return 0;
   }
 
-  await mkdir(paths.own, { recursive: true });
+  await mkdir(paths.ownTmp, { recursive: true });
   const found = await findJournal(paths.journal, attempt);
   let spec: AttemptSpec | null = null;
   if (found?.eof == null) {
@@ -140,11 +139,16 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
   } else if (spec === null) {
     throw new Error('unreachable: an attempt without its spec');
   } else {
+    const { base } = spec.repository;
+    const fetch = (signal: AbortSignal): Promise<void> =>
+      fetchBase(git, { doorUrl: door.url, token: options.token, base, gitDir: paths.repository, signal, log });
+    // Begun before the rest is loaded: both take a tenth of a second.
+    const fetching = found === null ? fetch(stop.signal) : null;
+    fetching?.catch(() => undefined);
+    const { podPlace } = await import('./pod-place.ts');
     const place = podPlace({
-      ...{ paths, link, git, door, delivery, log },
-      doorUrl: options.doorUrl.replace(/\/+$/, ''),
-      token: options.token,
-      repository: spec.repository,
+      ...{ paths, link, door, delivery, log },
+      fetch: (signal) => fetching ?? fetch(signal),
       printer: createPrinter(options.stdout),
       resume: found ?? undefined,
       patience: () => {
@@ -152,16 +156,15 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
         return AbortSignal.any([clocks.patch, door.over]);
       },
     });
-    eof =
-      found === null
-        ? await runRecorder({
-            ...{ spec, place, stop },
-            env: { ...options.env, TMPDIR: paths.ownTmp },
-            version: options.version,
-            crashed: options.crashed,
-            graces: pace.graces,
-          })
-        : await closeLost({ spec, place, link, git, found, ended, launcherMs, version: options.version });
+    const { version, crashed } = options;
+    if (found === null) {
+      const { runRecorder } = await import('../recorder.ts');
+      const env = { ...options.env, TMPDIR: paths.ownTmp };
+      eof = await runRecorder({ spec, place, stop, env, version, crashed, graces: pace.graces });
+    } else {
+      const { closeLost } = await import('./restarted.ts');
+      eof = await closeLost({ spec, place, link, git, found, ended, launcherMs, version });
+    }
   }
 
   clocks.hold();
@@ -173,7 +176,7 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
   );
   following.abort();
   delivery.close();
-  await Promise.race([link.dismiss(eof.reason === 'end_turn' ? 0 : 1, launcherMs), ended]);
+  await Promise.race([link.dismiss(eof.reason === 'end_turn' ? 0 : 1, launcherMs), ended.then(() => wait(500))]);
   // A sidecar that ends before it is told to is started again.
   await Promise.race([ended, wait(launcherMs)]);
   door.close();
