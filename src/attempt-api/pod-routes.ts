@@ -21,7 +21,7 @@ export interface PodHouse<Holder> {
   claim(holder: Holder, podUid: string): Promise<ClaimedAttempt>;
   /** Where the attempt's repository is: the mirror's path, and the one commit it may have. */
   repository(holder: Holder): Promise<{ source: string; base: string }>;
-  /** Fetches that are served at once; others wait. Default 4. */
+  /** Fetches that are served at once; others wait. Default 8: a git that waits for a minute gives up and comes again. */
   maxFetches?: number;
 }
 
@@ -36,14 +36,15 @@ const MAX_CLAIM_BYTES = 4096;
 const RESULT = /^\/attempt\/result\/([0-9a-f]{64})$/;
 
 export function createPodRoutes<Holder extends { attemptId: string }>(house: PodHouse<Holder>): PodRoutes<Holder> {
-  const serveRepository = createRepositoryRoutes(house.git, house.maxFetches ?? 4);
+  const serveRepository = createRepositoryRoutes(house.git, house.maxFetches ?? 8);
   return async (request, response, holder) => {
     const [path = '', query = ''] = (request.url ?? '').split('?', 2);
     const isRepository = path.startsWith('/repository/');
     if (!isRepository && !path.startsWith('/attempt/')) return false;
     const intake = house.pods.get(holder.attemptId);
     if (intake === undefined) {
-      refuse(response, 403, 'forbidden', 'The attempt is over: nothing more is wanted of it.');
+      // A refusal would be final. Its token is revoked when it is over; until then this is a moment between two states.
+      refuse(response, 503, 'shutting_down', 'The attempt is not open here at the moment.');
       return true;
     }
     try {

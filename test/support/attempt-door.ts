@@ -29,7 +29,7 @@ export interface PodAttempt {
 
 /** A model that only says who asked. */
 const gateway: Gateway = {
-  check: () => ['anthropic', 'openai'],
+  check: () => ['anthropic'],
   close: () => Promise.resolve(),
   handle: (_request, response, caller) => {
     response.end(caller.attemptId);
