@@ -22,10 +22,11 @@ async function playedWorld(): Promise<KubeletWorld> {
       const container = server.logs.start(pod);
       const act = async () => {
         for (const step of steps) {
+          if ('print' in step && step.withoutLf === true) return container.end(step.print);
           if ('print' in step) container.print(step.print);
           else await new Promise((resolve) => setTimeout(resolve, step.sleepMs));
         }
-        container.end();
+        return container.end();
       };
       ended.set(pod, act());
       return pod;

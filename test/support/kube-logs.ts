@@ -19,8 +19,12 @@ export interface Container {
   print(line: string, at?: bigint): void;
   /** Something that the kubelet itself writes into an answer. */
   remark(text: string): void;
-  /** The container is over; its log stays. */
-  end(): void;
+  /**
+   * The container is over; its log stays.
+   *
+   * @param rest what it printed last, without LF
+   */
+  end(rest?: string): void;
   /** The container is removed, its pod stays. */
   collect(): void;
 }
@@ -35,7 +39,7 @@ interface Entry {
 type State =
   | { kind: 'unscheduled' }
   | { kind: 'pending'; reason: string }
-  | { kind: 'started'; entries: Entry[]; isOver: boolean; isCollected: boolean; bell: EventEmitter };
+  | { kind: 'started'; entries: Entry[]; rest: string; isOver: boolean; isCollected: boolean; bell: EventEmitter };
 
 const BATCH = 200;
 
@@ -47,6 +51,7 @@ export function createLogs(): Logs {
       const state = {
         kind: 'started' as const,
         entries: [] as Entry[],
+        rest: '',
         isOver: false,
         isCollected: false,
         bell: new EventEmitter().setMaxListeners(0),
@@ -67,7 +72,8 @@ export function createLogs(): Logs {
           state.entries.push({ second: Infinity, stamp: '', text });
           ring();
         },
-        end: () => {
+        end: (rest = '') => {
+          state.rest = rest;
           state.isOver = true;
           ring();
         },
@@ -117,7 +123,8 @@ export function createLogs(): Logs {
         await Promise.race([once(state.bell, 'ring'), once(response, 'close')]);
         if (response.destroyed) return undefined;
       }
-      response.end();
+      const stamp = query.get('timestamps') === 'true' ? `${new Date().toISOString()} ` : '';
+      response.end(state.rest === '' ? '' : `${stamp}${state.rest}`);
       return undefined;
     },
   };

@@ -11,8 +11,6 @@ export interface KubeletFact {
   says: string;
   /** Of Kubernetes, 1.34. */
   source: string;
-  /** Takes minutes on a real cluster. */
-  slow?: true;
   check(world: KubeletWorld): Promise<void>;
 }
 
@@ -132,12 +130,12 @@ export const kubeletFacts: readonly KubeletFact[] = [
     },
   },
   {
-    says: 'a last line without LF is given one',
-    source: 'containerd internal/cri/io/logger.go redirectLogs; logs.go logWriter.write',
+    says: 'a last line without LF comes without one',
+    source: 'containerd internal/cri/io/logger.go redirectLogs (stored as partial); logs.go parseCRILog',
     check: async (world) => {
       const pod = await world.run([{ print: 'one' }, { print: 'two', withoutLf: true }]);
       await world.over(pod);
-      expect((await read(world, pod)).text).toBe('one\ntwo\n');
+      expect((await read(world, pod)).text).toBe('one\ntwo');
     },
   },
   {
@@ -164,7 +162,6 @@ export const kubeletFacts: readonly KubeletFact[] = [
     says: 'a container that is gone while its pod is there: 200, and words of the kubelet without a time',
     source:
       'pkg/kubelet/kuberuntime/kuberuntime_container.go GetContainerLogs (“unable to retrieve container logs for”)',
-    slow: true,
     check: async (world) => {
       const { text, end } = await read(world, await world.collected(), { timestamps: true });
       expect(end).toEqual({ kind: 'end' });

@@ -1,5 +1,6 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import type { TlsMaterial } from './credentials.ts';
 
 /** Sockets by purpose and identity: kept ones for unary requests, one of its own for each stream. */
@@ -33,8 +34,18 @@ export function createConnections(server: URL, maxSockets: number): Connections 
     if (server.protocol === 'http:') {
       return { tls, unary: new HttpAgent(kept), stream: new HttpAgent({ keepAlive: false }) };
     }
-    // Streams resume the TLS session of the one before: their handshakes are short.
-    return { tls, unary: new HttpsAgent({ ...tls, ...kept }), stream: new HttpsAgent({ ...tls, keepAlive: false }) };
+    const { rejectUnauthorized, servername, ...keys } = tls;
+    // One for all connections: else each parses the certificates again and keeps a copy, which is most of what a stream costs.
+    const shared = {
+      secureContext: createSecureContext(keys),
+      rejectUnauthorized,
+      ...(servername === undefined ? {} : { servername }),
+    };
+    return {
+      tls,
+      unary: new HttpsAgent({ ...shared, ...kept }),
+      stream: new HttpsAgent({ ...shared, keepAlive: false }),
+    };
   }
 
   /** New certificates: what is under way on old connections comes to its end, and then they are closed. */

@@ -76,9 +76,10 @@ test('lines as they come, without their times; ends when the container is over a
   container.print('  zwei ü€😀 ');
   await until(() => lines.length === 3);
   expect(lines).toEqual(['one', '', '  zwei ü€😀 ']);
-  container.end();
+  container.end('no LF');
   setOver();
   expect(await follower.done).toEqual({ kind: 'over' });
+  expect(lines.at(-1)).toBe('no LF');
   expect(problems).toEqual([]);
   expect(server.requests.at(-1)?.query.get('follow')).toBe('false');
 });
