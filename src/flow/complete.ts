@@ -221,6 +221,9 @@ function writeEnd(
   );
   // A later attempt speaks for the variation: this one's end is in the log, and changes nothing.
   if (newest?.no !== attemptNo) return;
+  // What never began has not worked for a moment.
+  if (end.kind === 'not_started')
+    tx.run(db.updateTable('variations').set({ started_at: null }).where('run', '=', runNo).where('idx', '=', index));
   moveVariation(db, tx, emit, runNo, index, (moves) => {
     moves.variation(ending.status, { reason: ending.reason, message: ending.message });
     if (!retried) return;

@@ -52,7 +52,7 @@ export function moveVariation(
           : {}),
         ...(to === 'starting' ? { started_at: at, end_reason: null, message: null } : {}),
         // Where it had to wait for its place, the working clock was put back: see waiting.ts.
-        ...((to === 'running' || to === 'finishing') && row.started_at === null ? { started_at: at } : {}),
+        ...(to === 'running' && row.started_at === null ? { started_at: at } : {}),
         ...(isTerminal(to) ? { ended_at: at, end_reason: how.reason ?? null, message: how.message ?? null } : {}),
       };
       tx.run(db.updateTable('variations').set(patch).where('run', '=', runNo).where('idx', '=', index));

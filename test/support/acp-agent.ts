@@ -152,6 +152,16 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
       await wait(2);
     }
   },
+  /** Says so, then takes memory until it is killed for it. */
+  hog: async () => {
+    writeFileSync('before.txt', 'before\n');
+    for (let n = 0; n < 20; n += 1) think(`before ${n}`);
+    const taken: Buffer[] = [];
+    for (;;) {
+      taken.push(Buffer.alloc(16 << 20, taken.length));
+      await wait(5);
+    }
+  },
   permission: async () => {
     const answer = await ask('session/request_permission', {
       sessionId: 's',

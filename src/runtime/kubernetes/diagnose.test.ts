@@ -106,6 +106,10 @@ describe('a pod that cannot start', () => {
     expect(obstacleInEvents([quota], settings)).toMatchObject({ becomes: 'admission_refused' });
     expect(obstacleInEvents([quota, mount], settings)).toMatchObject({ becomes: 'pod_config_error' });
     expect(obstacleInEvents([event('Pulled', 'there', '2026-11-28T07:00:03Z')], settings)).toBeNull();
+    // A busy kubelet says it once, and then mounts it: what comes behind stands in no mount's way.
+    const mounted = event('Pulling', 'on its way', mount.lastTimestamp ?? '');
+    expect(obstacleInEvents([mount, mounted], settings)).toBeNull();
+    expect(obstacleInEvents([mounted, mount], settings)).toBeNull();
   });
 });
 

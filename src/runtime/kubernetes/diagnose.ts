@@ -128,8 +128,12 @@ export function obstacleInEvents(
   events: readonly KubernetesEvent[],
   { start_timeouts: limits }: Pick<KubernetesSettings, 'start_timeouts'>,
 ): Obstacle | null {
-  const newest = events.toSorted((a, b) => timeOf(b) - timeOf(a));
-  for (const { reason = '', message = '' } of newest) {
+  // Times are whole seconds: of two that are the same, the one that tells of progress is the later.
+  const newest = events.toSorted((a, b) => timeOf(b) - timeOf(a) || Number(isProgress(b)) - Number(isProgress(a)));
+  for (const event of newest) {
+    const { reason = '', message = '' } = event;
+    // What had failed before this has worked since.
+    if (isProgress(event)) return null;
     switch (reason) {
       case 'FailedCreate':
         return { reason, message: `${reason}: ${message}`, becomes: 'admission_refused', limit: limits.admission };
@@ -143,6 +147,11 @@ export function obstacleInEvents(
     }
   }
   return null;
+}
+
+/** Of a Job: its pod was made. Of a pod: its volumes are mounted and its sandbox stands, for it is at its images and containers. */
+function isProgress({ reason = '' }: KubernetesEvent): boolean {
+  return ['SuccessfulCreate', 'Pulling', 'Pulled', 'Created', 'Started'].includes(reason);
 }
 
 function timeOf(event: KubernetesEvent): number {

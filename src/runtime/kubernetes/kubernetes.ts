@@ -10,6 +10,7 @@ import { AppError } from '../../errors.ts';
 import { ApiError } from './client/api-error.ts';
 import type { Job } from './client/objects.ts';
 import type { Cluster } from './cluster.ts';
+import { situationOf } from './diagnose.ts';
 import { jobOf, secretOf, type JobPlan } from './job-spec.ts';
 import { isProbe } from './preflight.ts';
 
@@ -221,7 +222,9 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       const job = cluster.jobs().find((each) => attemptOf(each) === attemptId);
       if (job !== undefined) {
         const { name, uid } = job.metadata;
-        if (how === 'now') await cluster.deleteJob(name, uid);
+        // One whose agent's container never ran does not end by itself, and would never expire.
+        const isStuck = situationOf(job, cluster.podsOf(attemptId)[0], settings).kind === 'waiting';
+        if (how === 'now' || isStuck) await cluster.deleteJob(name, uid);
         else await cluster.patchJob(name, { spec: { ttlSecondsAfterFinished: settings.job_ttl_seconds } });
       }
       await pods.remove(attemptId);
