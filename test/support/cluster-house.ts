@@ -117,7 +117,7 @@ export async function eventsOf(house: TestHouse, runId: string, variation?: numb
   const events: Event[] = [];
   const which = variation === undefined ? '' : `&variation_id=${variation}`;
   for (let after: number | null = 0; after !== null;) {
-    const path = `/api/v1/runs/${runId}/outputs?limit=1000&after=${after}${which}`;
+    const path: string = `/api/v1/runs/${runId}/outputs?limit=1000&after=${after}${which}`;
     const { body }: { body: EventPage } = await house.api<EventPage>('GET', path);
     events.push(...body.events);
     after = body.next_after;
