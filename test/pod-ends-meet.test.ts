@@ -75,4 +75,4 @@ it('the recorder’s end and the server’s: claim, base, lines of which the log
   await link;
   expect(door.over.aborted).toBe(true);
   delivery.close();
-});
+}, 60_000);

@@ -43,7 +43,7 @@ it('killed at any moment: nothing that was acknowledged is missing, nothing is t
   await intake.lines(Buffer.concat(lines.slice(have)));
   await pods.release();
   expect(readFileSync(intake.journal).equals(bytes)).toBe(true);
-}, 60_000);
+}, 120_000);
 
 const unshare = (...rest: string[]) =>
   spawnSync('unshare', ['--map-root-user', '--mount', ...rest], { encoding: 'utf8' });

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -120,7 +120,7 @@ describe('the base', () => {
       }),
     );
     expect(new Set(trees)).toEqual(new Set([scene.repository.git('rev-parse', 'HEAD^{tree}')]));
-  });
+  }, 120_000);
 
   it('makes a workspace, as a recorder makes it', async () => {
     const scene = mirrorScene({ 'src/a.ts': 'a\n' });
@@ -141,8 +141,10 @@ describe('the base', () => {
     const scene = mirrorScene();
     const { attempt, clone, fetchBase } = await fetched(scene);
     // A history of its own that the mirror knows nothing of: every commit is offered, in requests of more than 1 KB.
-    const theirs = makeRepository(clone, {});
-    for (let n = 0; n < 60; n += 1) theirs.commit(`Mine ${n}`);
+    const commit = (n: number) =>
+      `commit refs/heads/mine\ncommitter T <t@example.com> ${1_700_000_000 + n} +0000\ndata 1\nx\n`;
+    const input = Array.from({ length: 60 }, (_, n) => commit(n)).join('');
+    execFileSync('git', ['fast-import', '--quiet'], { cwd: clone, env: plainEnv, input });
     await fetchBase();
     expect(plainGit(clone, ['rev-parse', 'FETCH_HEAD'])).toBe(attempt.base);
     const ask = (body: Buffer, more: Record<string, string> = {}) =>
@@ -234,7 +236,7 @@ describe('nothing else', () => {
     expect(started).toBe(3);
     await until(() => running.size === 0);
     second.destroy();
-  });
+  }, 120_000);
 
   it('breaks: a mirror that is gone is an error with a status', async () => {
     const scene = mirrorScene();
