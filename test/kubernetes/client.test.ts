@@ -63,7 +63,7 @@ function realWorld({ api }: RealCluster): KubeletWorld {
   };
 }
 
-describeOnCluster('the Kubernetes client on a real cluster', (cluster) => {
+describeOnCluster((cluster) => {
   test.each(kubeletFacts)('the kubelet: $says', { timeout: 300_000 }, async ({ check }) => {
     expect.hasAssertions();
     await check(realWorld(cluster()));
