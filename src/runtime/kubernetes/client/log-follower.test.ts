@@ -355,6 +355,12 @@ test('a log is read whole, again from the start where the connection breaks', as
   expect(await read('nobody')).toBe('gone');
   server.logs.pending('early');
   expect(await read('early')).toBe('not_started');
+  server.intercept = (_asked, response) => (
+    sendStatus(response, 400, 'BadRequest', 'container "main" in pod "pod" is terminated'),
+    true
+  );
+  expect(await read('pod')).toBe('gone');
+  server.intercept = () => false;
   server.fault = () => ({ afterLines: 10, kind: 'reset' });
   await expect(read('pod', { tries: 2 })).rejects.toMatchObject({ code: 'cluster_unreachable' });
 });
