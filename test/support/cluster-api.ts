@@ -22,15 +22,12 @@ const kubeconfig = process.env['AIDEATOR_TEST_KUBECONFIG'] ?? '';
 /** An image with a shell. */
 export const testImage = process.env['AIDEATOR_TEST_AGENT_IMAGE'] ?? 'node:24-bookworm-slim';
 
-/** Like `describe`; without a cluster everything in it is skipped, and one line says so. */
-export function describeOnCluster(name: string, body: (cluster: () => RealCluster) => void): void {
+/** A suite that needs a cluster; without one everything in it is skipped, and one line says so. */
+export function describeOnCluster(body: (cluster: () => RealCluster) => void): void {
   if (kubeconfig === '') {
-    writeSync(
-      2,
-      `SKIPPED: ${name}: AIDEATOR_TEST_KUBECONFIG is not set, so nothing here was tried on a real cluster.\n`,
-    );
+    writeSync(2, 'SKIPPED: the Kubernetes client on a real cluster: AIDEATOR_TEST_KUBECONFIG is not set\n');
   }
-  describe.skipIf(kubeconfig === '')(name, () => {
+  describe.skipIf(kubeconfig === '')('on a real cluster', () => {
     let cluster: RealCluster | null = null;
     beforeAll(async () => {
       cluster = await makeNamespace(`test-client-${randomBytes(4).toString('hex')}`);

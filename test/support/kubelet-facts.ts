@@ -159,13 +159,20 @@ export const kubeletFacts: readonly KubeletFact[] = [
     },
   },
   {
-    says: 'a container that is gone while its pod is there: 200, and words of the kubelet without a time',
+    says: 'a container that is gone while its pod is there: 400 “is terminated”, or 200 and words of the kubelet without a time',
     source:
-      'pkg/kubelet/kuberuntime/kuberuntime_container.go GetContainerLogs (“unable to retrieve container logs for”)',
+      'pkg/kubelet/kubelet_pods.go validateContainerLogStatus; kuberuntime_container.go GetContainerLogs (“unable to retrieve …”)',
     check: async (world) => {
-      const { text, end } = await read(world, await world.collected(), { timestamps: true });
-      expect(end).toEqual({ kind: 'end' });
-      expect(text).toMatch(/^unable to retrieve container logs for \w+:\/\//);
+      const pod = await world.collected();
+      const answer = await read(world, pod, { timestamps: true }).catch((error: unknown) => error);
+      if (answeredWith(answer, 400)) {
+        expect(answer.message).toMatch(/is terminated/);
+        return;
+      }
+      expect(answer).toEqual({
+        text: expect.stringMatching(/^unable to retrieve container logs for \w+:\/\//) as string,
+        end: { kind: 'end' },
+      });
     },
   },
 ];

@@ -19,7 +19,8 @@ export interface ReadLogOptions extends LogSinks {
 }
 
 /**
- * Reads a container's log once, as far as it goes now. `gone`: there is no such pod; `not_started`: there is no log yet.
+ * Reads a container's log once, as far as it goes now. `gone`: there is no such pod, or its
+ * container was removed with its log; `not_started`: there is no log yet.
  *
  * Errors: cluster_unreachable, where every try broke off; ApiError; the signal's reason.
  */
@@ -44,7 +45,7 @@ export async function readLog(options: ReadLogOptions): Promise<'whole' | 'gone'
     } catch (error) {
       signal?.throwIfAborted();
       if (answeredWith(error, 404)) return 'gone';
-      if (answeredWith(error, 400)) return 'not_started';
+      if (answeredWith(error, 400)) return error.message.includes('is terminated') ? 'gone' : 'not_started';
       if (!(error instanceof AppError) || error.code !== 'cluster_unreachable') throw error;
       failure = error;
     }

@@ -8,7 +8,7 @@ import { sendJson, sendStatus } from '../../../../test/support/kube-wire.ts';
 import { createPki } from '../../../../test/support/pki.ts';
 import { tempDir } from '../../../../test/support/temp.ts';
 import { until } from '../../../../test/support/until.ts';
-import { AppError } from '../../../errors.ts';
+import type { AppError } from '../../../errors.ts';
 import { ApiError } from './api-error.ts';
 import { createApi } from './api.ts';
 import { connectCluster } from './client.ts';
