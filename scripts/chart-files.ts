@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isMap, isScalar, parse, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { configSchema } from '../src/config.ts';
+import { PROVIDER_KINDS } from '../src/contract/dialect.ts';
 import { kubernetesSettings } from '../src/contract/kubernetes.ts';
 
 export const chart = join(import.meta.dirname, '..', 'deploy', 'charts', 'aideator');
@@ -148,7 +149,7 @@ const values = z.strictObject({
   providers: z.record(
     text.regex(/^[a-z0-9][a-z0-9._-]{0,62}$/),
     z.strictObject({
-      kind: z.enum(['anthropic', 'openai', 'scripted']).optional(),
+      kind: z.enum(PROVIDER_KINDS).optional(),
       baseUrl: text.regex(/^https?:\/\//).optional(),
       keyNeeded: z.boolean().optional(),
       script: text.optional(),

@@ -147,6 +147,7 @@ describe.skipIf(!hasHelm())('rendered', () => {
     ['httpRoute.enabled=true', 'httpRoute.parentRefs'],
     ['serviceMonitor.enabled=true', 'keySecret'],
     ['providers.demo.kind=openai', 'providers.demo'],
+    ['providers.house.baseUrl=http://x', 'providers.house.kind'],
     ['serviceAccount.create=false', 'serviceAccount.name'],
   ])('--set %s is refused', (value, word) => {
     expect(() => render(['--set', value])).toThrow(word);

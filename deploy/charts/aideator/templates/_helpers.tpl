@@ -130,6 +130,9 @@ seccompProfile:
 {{- if and $provider.key $provider.existingSecret }}
 {{- fail (printf "providers.%s: give existingSecret or key, not both" $name) }}
 {{- end }}
+{{- if not (or $provider.kind (has $name (list "anthropic" "openai" "gemini"))) }}
+{{- fail (printf "providers.%s.kind: which protocol it speaks has to be said" $name) }}
+{{- end }}
 {{- if and $.Values.demo.enabled (eq $name "demo") }}
 {{- fail "providers.demo is the chart's own name while demo.enabled is true" }}
 {{- end }}
