@@ -35,12 +35,12 @@ const ready = await until(`${values.url} is not ready`, () =>
 );
 const secret = ['-n', values.namespace, 'get', 'secret', `${values.release}-admin-key`];
 const key = await until('There is no key', () => {
-  const { status, stdout, stderr } = spawnSync('kubectl', [...secret, '-o', 'jsonpath={.data.api-key}'], {
+  const { status, stdout, stderr } = spawnSync('kubectl', [...secret, '-o', 'jsonpath={.data.key}'], {
     encoding: 'utf8',
   });
   return status === 0 && stdout !== ''
     ? { found: Buffer.from(stdout, 'base64').toString() }
-    : { why: stderr.trim() || 'the Secret has no api-key' };
+    : { why: stderr.trim() || 'the Secret has none' };
 });
 
 const words = ['run', '--repo', '/data/sample', '--model', 'demo/demo', '--plain'];
