@@ -19,10 +19,10 @@ cpSync(join(root, 'src'), dist, {
   filter: (path) => statSync(path).isDirectory() || !path.endsWith('.ts'),
 });
 
-// The page at /docs is served without a CDN. In development it comes from node_modules.
-const docs = join(dist, 'http', 'docs');
+// The page at /docs is served without a CDN: its files lie beside dist/http/routes/docs.js. In development they come from node_modules.
+const docs = join(dist, 'http', 'routes', 'docs');
 mkdirSync(docs, { recursive: true });
-for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {
+for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png', 'LICENSE', 'NOTICE']) {
   cpSync(join(root, 'node_modules/swagger-ui-dist', file), join(docs, file));
 }
 

@@ -68,7 +68,11 @@ describe('loadConfig', () => {
   });
 
   it('reads limits from the environment, beside those of the file', () => {
-    const { config } = load({ file: 'limits: { max_steps: 7 }\n', env: { AIDEATOR_LIMITS_TIMEOUT_SECONDS: '9' } });
+    const { config } = load({
+      file: 'limits: { max_steps: 7 }\nkubernetes: { image: a, grace_seconds: 9 }\n',
+      env: { AIDEATOR_LIMITS_TIMEOUT_SECONDS: '9', AIDEATOR_KUBERNETES_IMAGE: 'b' },
+    });
+    expect(config.kubernetes).toMatchObject({ image: 'b', grace_seconds: 9 });
     expect(config.limits).toEqual({ max_steps: 7, timeout_seconds: 9 });
   });
 

@@ -137,11 +137,16 @@ const NOT_SETTINGS = new Set([
   'AIDEATOR_CONTEXT_TOKENS',
 ]);
 
-const environmentSettings: Record<string, readonly [string] | readonly ['limits', string]> = Object.fromEntries([
+/** Settings within `kubernetes` that the environment may name: where the cluster is, and what its pods run. */
+const CLUSTER = ['namespace', 'kubeconfig', 'context', 'image'] as const;
+
+type Place = readonly [string] | readonly ['limits' | 'kubernetes', string];
+const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
     .filter(([key]) => !['limits', 'providers', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(key))
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
+  ...CLUSTER.map((key) => [`AIDEATOR_KUBERNETES_${key.toUpperCase()}`, ['kubernetes', key] as const]),
 ]);
 
 /** Servers that the CLI was logged in to. */
@@ -191,9 +196,11 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
       values[path[0]] = text;
       origins[path[0]] = `environment ${variable}`;
     } else {
-      values['limits'] = { ...(isRecord(values['limits']) ? values['limits'] : {}), [path[1]]: Number(text) };
-      origins[`limits.${path[1]}`] = `environment ${variable}`;
-      origins['limits'] = `environment ${variable}`;
+      const [group, key] = path;
+      const before = values[group];
+      values[group] = { ...(isRecord(before) ? before : {}), [key]: group === 'limits' ? Number(text) : text };
+      origins[`${group}.${key}`] = `environment ${variable}`;
+      if (group === 'limits') origins[group] = `environment ${variable}`;
     }
   }
   for (const [key, value] of Object.entries(sources.flags ?? {})) {
