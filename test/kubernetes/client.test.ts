@@ -63,14 +63,15 @@ function realWorld({ api }: RealCluster): KubeletWorld {
           throw error;
         }
         return text !== '';
-      }, 60_000);
+        // Dead containers are collected once a minute or so, evicted pods' as well.
+      }, 180_000);
       return pod;
     },
   };
 }
 
 describeOnCluster((cluster) => {
-  test.each(kubeletFacts)('the kubelet: $says', { timeout: 300_000 }, async ({ check }) => {
+  test.each(kubeletFacts)('the kubelet: $says', { timeout: 420_000 }, async ({ check }) => {
     expect.hasAssertions();
     await check(realWorld(cluster()));
   });
