@@ -251,6 +251,10 @@ function addServing(program: Command, does: Does): void {
     .description('every setting in force, its value and where it is from')
     .action(does(async () => (await import('./commands/config.ts')).showConfig));
   program
+    .command('backup <folder>')
+    .description('a copy of the data directory, also while its server runs; a server can be started on it')
+    .action(does(async () => (await import('./commands/backup.ts')).backup));
+  program
     .command('doctor')
     .description('look whether all that is needed is there')
     .option('--kubernetes', 'what the server finds in its cluster: rights, quota, image')
