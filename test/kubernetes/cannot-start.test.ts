@@ -158,7 +158,6 @@ describe.runIf(cluster !== null)('an attempt that cannot start', () => {
         complete: variation?.attempts[0]?.log_complete,
         pods: await podsLeft(namespace, runId),
       };
-      process.stderr.write(`${each.what}: ${seconds.toFixed(1)} s, ${seen.reason}: ${seen.message}\n`);
       return { seen, seconds };
     });
     const found = await Promise.all(ends);
@@ -184,7 +183,7 @@ describe.runIf(cluster !== null)('an attempt that cannot start', () => {
   async function makeQuota(namespace: string, hard: Record<string, string>): Promise<void> {
     removals.push(makeNamespace(cluster!, namespace));
     const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'none', namespace }, spec: { hard } };
-    await tell(cluster!, quota, 'apply', '-f', '-');
+    await tell(cluster!, quota, ['apply']);
     const status = ['get', 'resourcequota', 'none', '-n', namespace, '-o', 'jsonpath={.status.hard}'];
     await until(async () => (await ask(cluster!, ...status)) !== '');
   }

@@ -77,7 +77,7 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
         const { name } = (await podOf(runId, 4)).metadata;
         const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace } };
         const path = `/api/v1/namespaces/${namespace}/pods/${name}/eviction`;
-        await tell(cluster, eviction, 'create', '--raw', path, '-f', '-');
+        await tell(cluster, eviction, ['create', '--raw', path]);
       },
       5: async () => {
         const { name } = (await podOf(runId, 5)).metadata;
@@ -92,12 +92,6 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
       }),
     );
     const run = await house.over(runId, 150_000);
-    for (const { variation_id: each, end_reason, message, running_ms, files_changed, attempts } of run.variations) {
-      const [attempt] = attempts;
-      process.stderr.write(
-        `${each}: ${running_ms} ms, ${end_reason}: ${message} files ${files_changed} complete ${attempt?.log_complete} ${JSON.stringify(attempt?.gaps)}\n`,
-      );
-    }
     expect(run.variations.map(({ end_reason, message, status }) => [status, end_reason, message])).toEqual([
       ['failed', 'oom_killed', expect.stringMatching(/memory/)],
       ['failed', 'agent_exit', expect.stringMatching(/3.*going down/s)],
@@ -126,13 +120,12 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
     if (cluster === null) return;
     // Below every other pod of the cluster: nobody else's is in danger.
     const lowest = `kubetests-lowest-${process.pid}`;
-    await tell(
-      cluster,
-      { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: lowest }, value: -1000 },
-      'create',
-      '-f',
-      '-',
-    );
+    await tell(cluster, {
+      apiVersion: 'scheduling.k8s.io/v1',
+      kind: 'PriorityClass',
+      metadata: { name: lowest },
+      value: -1000,
+    });
     onTestFinished(() => void cluster.kubectl('delete', 'priorityclass', lowest));
     const free = await freeStorage();
     const take = (share: number) => `${Math.floor((free * share) / 2 ** 20)}Mi`;
@@ -149,7 +142,7 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
     const repository = sourceRepository();
     const runId = await house.submit({ repository, prompt: 'Do it.', variations: [{ agent: 'lingers' }] });
     await until120(async () => (await saidBy(house, runId, 0)).includes('waiting'));
-    await tell(cluster, idlePod('weightier', { 'ephemeral-storage': take(0.75) }), 'create', '-f', '-');
+    await tell(cluster, idlePod('weightier', { 'ephemeral-storage': take(0.75) }));
     const run = await house.over(runId, 90_000);
     expect(run.variations[0]).toMatchObject({
       end_reason: 'preempted',

@@ -67,9 +67,9 @@ export async function ask({ kubeconfig }: RealCluster, ...args: string[]): Promi
   return stdout;
 }
 
-/** The same, with something on its standard input. */
-export function tell({ kubeconfig }: RealCluster, input: object, ...args: string[]): Promise<string> {
-  const child = spawn('kubectl', args, { env: { ...process.env, KUBECONFIG: kubeconfig } });
+/** `kubectl create -f -` of an object, or what else takes one on its standard input. */
+export function tell({ kubeconfig }: RealCluster, input: object, args = ['create']): Promise<string> {
+  const child = spawn('kubectl', [...args, '-f', '-'], { env: { ...process.env, KUBECONFIG: kubeconfig } });
   child.stdin.end(JSON.stringify(input));
   return ended(child);
 }
@@ -77,11 +77,12 @@ export function tell({ kubeconfig }: RealCluster, input: object, ...args: string
 /** `kubectl logs -f job/…`, as a person types it; resolves with all it printed when it ends by itself. */
 export function followedLog({ kubeconfig }: RealCluster, namespace: string, job: string): Promise<string> {
   const args = ['logs', '-f', `job/${job}`, '-n', namespace];
-  return ended(spawn('kubectl', args, { env: { ...process.env, KUBECONFIG: kubeconfig } }));
+  const child = spawn('kubectl', args, { env: { ...process.env, KUBECONFIG: kubeconfig } });
+  onTestFinished(() => void child.kill());
+  return ended(child);
 }
 
 function ended(child: ReturnType<typeof spawn>): Promise<string> {
-  onTestFinished(() => void child.kill());
   const out: Buffer[] = [];
   const complaints: Buffer[] = [];
   child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));

@@ -125,6 +125,8 @@ describe('a Job', () => {
       imagePullSecrets: [{ name: 'registry' }],
       terminationGracePeriodSeconds: 33,
     });
+    // The recorder has to know how long it has.
+    expect(podOf(given).initContainers[0]?.env).toContainEqual({ name: 'AIDEATOR_GRACE_SECONDS', value: '33' });
     // Ours are found by; nobody else's word replaces them.
     expect(job.spec.template.metadata.labels).toMatchObject({ 'aideator.dev/run': 'k3xyzabcde', team: 'a' });
     expect(job.spec.template.metadata.annotations).toMatchObject({ note: 'x' });

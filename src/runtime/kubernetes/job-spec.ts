@@ -147,6 +147,7 @@ function podSpecOf(plan: JobPlan) {
           { name: pod.env.attempt, value: spec.attempt_id },
           { name: pod.env.podUid, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.uid' } } },
           { name: pod.env.holdSeconds, value: String(settings.hold_seconds) },
+          { name: pod.env.graceSeconds, value: String(settings.grace_seconds) },
           { name: 'TMPDIR', value: `${pod.journal}/tmp` },
           { name: 'HOME', value: `${pod.journal}/home` },
         ],

@@ -188,6 +188,9 @@ describe('a pod that does not start', () => {
     await until(() => told.ends.length > 0);
     expect(told.ends).toMatchObject([{ kind: 'eof', eof: { reason: 'image_pull_failed' } }]);
     expect(JSON.stringify(told.ends)).toContain('ErrImagePull: no such image');
+    // Its pod would wait for the image for ever, and a Job that does not finish does not expire.
+    await runtime.remove(spec.attempt_id, 'expire');
+    expect(cluster.asked.at(-1)).toBe(`delete job ${NAME}`);
   });
 
   it('has its Job deleted at once where it is stopped before a recorder runs', async () => {

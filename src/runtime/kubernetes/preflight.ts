@@ -3,13 +3,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Finding } from '../../contract/api-system.ts';
 import type { KubernetesSettings } from '../../contract/kubernetes.ts';
 import { labels } from '../../contract/pod.ts';
-import { defaultLimits } from '../../contract/run.ts';
+import { defaultLimits, type EndReason } from '../../contract/run.ts';
 import { toAppError } from '../../errors.ts';
 import type { KubernetesApi } from './client/api.ts';
 import { reviewPermissions, type Permission } from './client/permissions.ts';
 import type { Job } from './client/objects.ts';
 import type { Cluster } from './cluster.ts';
-import { situationOf, type Situation } from './diagnose.ts';
+import { obstacleInEvents, situationOf, type Situation } from './diagnose.ts';
 import { jobOf, type JobPlan } from './job-spec.ts';
 
 /**
@@ -32,6 +32,9 @@ export interface PreflightDeps {
 const OLDEST_MINOR = 29;
 /** How long the Job of a probe may take (ms), beside the time a pod's start may take. */
 const PROBE_MS = 60_000;
+
+/** What only events tell of is asked for after so long (ms). */
+const EVENTS_AFTER_MS = 3000;
 
 /** Runs of Jobs that are no attempt's. */
 const PROBE = 'check-';
@@ -206,22 +209,7 @@ export async function probe(deps: PreflightDeps): Promise<Finding> {
   try {
     const made = await deps.api.jobs.create(job);
     try {
-      let found: Situation = { kind: 'waiting', obstacle: null };
-      const { start_timeouts: limits } = deps.settings;
-      const until = since + Math.min(PROBE_MS, Math.max(...Object.values(limits)) * 1000) + PROBE_MS;
-      while (Date.now() < until) {
-        found = situationOf(
-          deps.cluster.job(name) ?? made,
-          deps.cluster.podsOf(plan.spec.attempt_id)[0],
-          deps.settings,
-        );
-        if (
-          found.kind === 'over' ||
-          (found.kind === 'waiting' && found.obstacle !== null && found.obstacle.becomes === 'image_invalid')
-        )
-          break;
-        await pause(250);
-      }
+      const found = await watchProbe(deps, plan, made);
       return judge(found, deps, Date.now() - since);
     } finally {
       await deps.cluster.deleteJob(name, made.metadata.uid);
@@ -229,6 +217,31 @@ export async function probe(deps: PreflightDeps): Promise<Finding> {
   } catch (error) {
     const { message, hint } = toAppError(error);
     return { check, state: 'fail', text: `a Job that only looks around could not be run: ${message}`, hint };
+  }
+}
+
+/** Until it is over, or stands still for as long as an attempt may. */
+async function watchProbe({ cluster, settings }: PreflightDeps, { spec }: JobPlan, made: Job): Promise<Situation> {
+  const { start_timeouts: limits } = settings;
+  const until = Date.now() + Math.min(PROBE_MS, Math.max(...Object.values(limits)) * 1000) + PROBE_MS;
+  const events = Date.now() + EVENTS_AFTER_MS;
+  let stands = { becomes: null as EndReason | null, since: 0 };
+  for (;;) {
+    const [pod] = cluster.podsOf(spec.attempt_id);
+    let found = situationOf(cluster.job(made.metadata.name) ?? made, pod, settings);
+    if (found.kind === 'waiting' && found.obstacle === null && Date.now() > events) {
+      const { uid } = (pod ?? made).metadata;
+      found = { kind: 'waiting', obstacle: obstacleInEvents(await cluster.eventsOf(uid).catch(() => []), settings) };
+    }
+    if (found.kind === 'over' || Date.now() > until) return found;
+    if (found.kind === 'waiting' && found.obstacle !== null) {
+      const { becomes, limit } = found.obstacle;
+      if (stands.becomes !== becomes) stands = { becomes, since: Date.now() };
+      if (limit !== null && Date.now() - stands.since >= limit * 1000) return found;
+    } else {
+      stands = { becomes: null, since: 0 };
+    }
+    await pause(250);
   }
 }
 
@@ -253,7 +266,7 @@ function judge(found: Situation, { doorUrl, settings }: PreflightDeps, ms: numbe
 /** An attempt's Job, its containers exchanged for a look: any answer of the door's is enough. */
 function probeJob(plan: JobPlan) {
   const job = jobOf(plan);
-  const look = `fetch(process.argv[1]).then(r=>process.exit(r.status===403?0:3),e=>{console.error(e.cause??e);process.exit(4)})`;
+  const look = `fetch(process.argv[1]).then(r=>process.exit(r.status===403?0:3),e=>{const c=e.cause??e;console.error(c.message||c.code||c);process.exit(4)})`;
   const { spec } = job.spec.template;
   return {
     ...job,
