@@ -35,13 +35,13 @@ export interface PodAttemptOptions {
   stopGraceMs: number;
   /** How long the log of a pod that is over may take to be read (ms): its node may be gone. */
   drainMs: number;
+  /** How much longer than its grace a pod may take to go (ms): after that its node is not answering. */
+  goingMs: number;
   now?: () => number;
 }
 
 /** What only events tell of is asked for after so long (ms), and then again as often. */
 const EVENTS_AFTER_MS = 3000;
-/** A pod that is going may take its grace, and this longer (ms): after that its node is not answering. */
-const GOING_MS = 60_000;
 /** How long the reason for an end that the recorder could not know may take to show in the pod's status (ms). */
 const REASON_WITHIN_MS = 15_000;
 
@@ -58,6 +58,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
   /** Since when the same obstacle has stood. */
   let obstacle: { what: Obstacle; since: number } | null = null;
   let pendingSince: number | null = null;
+  let goingSince: number | null = null;
   let eventsAskedAt = 0;
   /** Why it is stopped: by somebody, or by us because it cannot start. */
   let stopping: { reason: EndReason; message: string | null; since: number; deleted: boolean } | null = null;
@@ -89,8 +90,9 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
     }
     if (found.kind === 'ending' || found.kind === 'over') lastEnd = { reason: found.reason, message: found.message };
     if (found.kind === 'ending' && pod?.metadata.deletionTimestamp !== undefined) {
-      // The time its grace ends. A kubelet that does not answer leaves it like that for ever.
-      if (now() > Date.parse(pod.metadata.deletionTimestamp) + GOING_MS) {
+      // By our own clock: the API server's may be another. A kubelet that does not answer leaves a pod like that for ever.
+      goingSince ??= now();
+      if (now() - goingSince > settings.grace_seconds * 1000 + options.goingMs) {
         const reason = found.reason === 'job_deleted' ? 'node_lost' : found.reason;
         lastEnd = { reason, message: `${found.message} Its node does not answer.` };
         return { kind: 'over', ...lastEnd };

@@ -29,6 +29,8 @@ export interface KubernetesRuntimeOptions {
   stopGraceMs?: number;
   /** How long the log of a pod that is over may take to be read (ms). */
   drainMs?: number;
+  /** How much longer than its grace a pod may take to go (ms). */
+  goingMs?: number;
   /** Between two looks at every attempt, although nothing was said to have changed (ms). */
   lookMs?: number;
 }
@@ -75,6 +77,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       lastSeq,
       stopGraceMs: options.stopGraceMs ?? 30_000,
       drainMs: options.drainMs ?? 30_000,
+      goingMs: options.goingMs ?? 60_000,
     });
     attempts.set(attemptId, attempt);
     const gone = attempt.done
