@@ -31,7 +31,7 @@ describe('the server in the background', () => {
       .split('\n')
       .map((line) => (JSON.parse(line) as { id: number }).id);
     expect(seen).toEqual(stored);
-  });
+  }, 90_000);
 
   test('one that cannot start says why: a damaged database, a folder that cannot be written', async () => {
     const person = newPerson();
