@@ -263,10 +263,24 @@ function judge(found: Situation, { doorUrl, settings }: PreflightDeps, ms: numbe
   };
 }
 
-/** An attempt's Job, its containers exchanged for a look: any answer of the door's is enough. */
+/** How long a new pod may be refused before that means something (s): a policy engine lets it through only once it knows it. */
+const REFUSED_SECONDS = 30;
+/** Any answer of the door's is enough: it refuses whoever has no token. */
+const LOOK = `
+const until = Date.now() + ${REFUSED_SECONDS * 1000};
+const look = () => fetch(process.argv[1]).then(
+  (answer) => process.exit(answer.status === 403 ? 0 : 3),
+  (error) => {
+    if (Date.now() < until) return setTimeout(look, 500);
+    console.error(error.cause ?? error);
+    process.exit(4);
+  },
+);
+look();`;
+
+/** An attempt's Job, its containers exchanged for a look. */
 function probeJob(plan: JobPlan) {
   const job = jobOf(plan);
-  const look = `fetch(process.argv[1]).then(r=>process.exit(r.status===403?0:3),e=>{const c=e.cause??e;console.error(c.message||c.code||c);process.exit(4)})`;
   const { spec } = job.spec.template;
   return {
     ...job,
@@ -282,7 +296,7 @@ function probeJob(plan: JobPlan) {
           volumes: [],
           containers: spec.containers.map((container) => ({
             ...container,
-            command: ['node', '-e', look, plan.doorUrl],
+            command: ['node', '-e', LOOK, plan.doorUrl],
             volumeMounts: [],
             terminationMessagePolicy: 'FallbackToLogsOnError',
           })),
