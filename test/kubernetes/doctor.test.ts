@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { DoctorReport, Finding } from '../../src/contract/api-system.ts';
 import { permissions, type Permission } from '../../src/runtime/kubernetes/client/permissions.ts';
@@ -102,7 +102,7 @@ describe.runIf(cluster !== null)('the doctor on a cluster', () => {
 
   it('names the quota that leaves no room', async () => {
     const own = `${namespace}-quota`;
-    const removeOwn = makeNamespace(cluster!, own);
+    onTestFinished(makeNamespace(cluster!, own));
     const hard = { 'limits.memory': '200Mi', pods: '20' };
     const quota = {
       apiVersion: 'v1',
@@ -130,7 +130,6 @@ describe.runIf(cluster !== null)('the doctor on a cluster', () => {
       state: 'fail',
       text: expect.stringContaining('exceeded quota: small'),
     });
-    removeOwn();
   });
 
   it('names what only a pod finds: an image that is missing, a door that is shut', async () => {
