@@ -14,9 +14,10 @@ import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover, removeOrphans } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
 import { createTokenBook } from './flow/tokens.ts';
-import { bookCall, settleCall } from './flow/usage.ts';
+import { bookCall } from './flow/usage.ts';
 import { createGateway } from './gateway/create.ts';
 import type { ProviderConfig } from './gateway/gateway.ts';
+import { watchKeyFile } from './gateway/key-file.ts';
 import { loadPrices } from './gateway/prices.ts';
 import { loadScript } from './gateway/scripted/script.ts';
 import { checkGit, createGit } from './git/command.ts';
@@ -27,7 +28,7 @@ import { listen } from './http/server.ts';
 import type { RuntimeEvents } from './runtime/runtime.ts';
 import { openStore } from './store/database.ts';
 import { lockDataDir } from './store/lock.ts';
-import { createTelemetry } from './telemetry.ts';
+import { createTelemetry, type Log } from './telemetry.ts';
 
 /** The one place that knows all rooms: wires them, starts and stops them in order. */
 export interface House {
@@ -83,12 +84,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       for (const { count } of committed) metrics.committed(count);
     });
 
-    const providers = providersOf(config);
+    const providers = providersOf(config, log);
     const gateway = createGateway({
       providers,
       scripts: scriptsOf(config),
       prices: loadPrices(config.prices),
       proxyEnv: config.env,
+      onWaiting: (provider, change) => metrics.modelCallsWaiting({ provider, why: 'provider' }, change),
       log,
     });
     closers.push(() => gateway.close());
@@ -145,17 +147,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       tokens,
       gateway,
       log,
-      book: async (caller) => {
-        const no = await bookCall(context, caller);
-        return (call) => {
-          const settling = settleCall(context, caller, no, call)
-            .catch((error: unknown) =>
-              log.error({ err: error, attempt: caller.attemptId }, 'a model call could not be settled'),
-            )
-            .finally(() => caller.bookings.delete(settling));
-          caller.bookings.add(settling);
-        };
-      },
+      book: (caller) => bookCall(context, caller),
       house:
         pods === null
           ? undefined
@@ -258,10 +250,17 @@ function makeFolders(path: string): void {
   mkdirSync(path, { mode: 0o700 });
 }
 
-function providersOf(config: Config): Record<string, ProviderConfig> {
+function providersOf(config: Config, log: Log): Record<string, ProviderConfig> {
   return Object.fromEntries(
     Object.entries(config.providers).map(([name, entry]) => {
       const found = config.keys[name] ?? { key: null, from: null };
+      const { file } = found;
+      const key =
+        file === undefined
+          ? () => found.key
+          : watchKeyFile(file, found.key, (error) =>
+              log.warn({ err: error, provider: name }, 'the file of a key cannot be read; the key stays as it was'),
+            );
       if (entry.kind !== 'scripted' && entry.base_url === undefined) {
         throw new AppError('invalid_config', `providers.${name} has no base_url.`, {
           hint: 'Add `base_url: http://…`; for kind openai with its /v1.',
@@ -272,9 +271,12 @@ function providersOf(config: Config): Record<string, ProviderConfig> {
         {
           kind: entry.kind,
           baseUrl: (entry.base_url ?? '').replace(/\/+$/, ''),
-          key: found.key,
+          get key() {
+            return key();
+          },
           keyFrom: found.from,
           keyNeeded: entry.key_needed ?? found.from !== null,
+          headers: entry.headers,
         },
       ];
     }),

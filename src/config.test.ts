@@ -86,7 +86,11 @@ describe('loadConfig', () => {
       'providers:\n  local: { kind: openai, base_url: "http://127.0.0.1:1/v1", key_file: secrets/k }\n  anthropic: { kind: anthropic, key_env: MY_KEY }\n  open: { kind: openai, base_url: "http://127.0.0.1:1/v1" }\n',
     );
     const { config } = loadConfig({ env: { HOME: home, MY_KEY: 'k1' }, cwd: home, file });
-    expect(config.keys['local']).toEqual({ key: 'from-file', from: `file ${join(home, 'secrets', 'k')}` });
+    expect(config.keys['local']).toEqual({
+      key: 'from-file',
+      from: `file ${join(home, 'secrets', 'k')}`,
+      file: join(home, 'secrets', 'k'),
+    });
     expect(config.keys['anthropic']).toEqual({ key: 'k1', from: 'environment MY_KEY' });
     expect(config.keys['openai']).toEqual({ key: null, from: 'environment OPENAI_API_KEY' });
     expect(config.keys['open']).toEqual({ key: null, from: null });

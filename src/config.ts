@@ -20,8 +20,16 @@ const provider = z.strictObject({
     .optional()
     .meta({ description: 'Without a trailing slash; for openai with its /v1, for the others without.' }),
   key_env: z.string().min(1).optional().meta({ description: 'Name of the environment variable that holds the key.' }),
-  key_file: z.string().min(1).optional().meta({ description: 'File that holds the key.' }),
+  key_file: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'File that holds the key; read again whenever it changes.' }),
   key_needed: z.boolean().optional(),
+  headers: z
+    .record(z.string().regex(/^(?!content-|host$|connection$|transfer-)[a-z0-9-]+$/), z.string())
+    .optional()
+    .meta({ description: 'More headers for its requests; names in lower case.' }),
   script: z.string().optional().meta({ description: 'kind scripted: the script file.' }),
 });
 
@@ -33,6 +41,10 @@ const agentEntry = z.strictObject({
     .default({})
     .meta({ description: '{base_url}, {model} and {home} are replaced.' }),
   mode: z.string().nullable().default(null).meta({ description: 'ACP session mode to set.' }),
+  models: z.record(z.string().min(1), z.string().min(1)).optional().meta({
+    description:
+      'Models it asks for by itself (a `*` at the end stands for any rest), and what it gets: <provider>/<model>, or `same` as its variation’s.',
+  }),
 });
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, dots, dashes; at most 63');
@@ -92,7 +104,7 @@ export const configSchema = z.strictObject({
     .min(1)
     .nullable()
     .default(null)
-    .meta({ description: '<provider>/<model>; none = chosen from the keys that are there.' }),
+    .meta({ description: '<provider>/<model>, or a name under `models`; none = chosen from the keys that are there.' }),
   prices: z
     .string()
     .nullable()
@@ -105,13 +117,17 @@ export const configSchema = z.strictObject({
     .meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
   limits: limits.partial().default({}),
   providers: z.record(name, provider).default({}),
+  models: z
+    .record(name, z.string().regex(/^[^/]+\/.+$/, 'must be <provider>/<model>'))
+    .default({})
+    .meta({ description: 'Names of your own for models: `fast: anthropic/claude-haiku-4-5`.' }),
   agents: z.record(name, agentEntry).default({}),
   strategies: z.record(name, z.strictObject({ instruction: z.string().min(1).max(20_000) })).default({}),
 });
 
 export type Config = Readonly<z.infer<typeof configSchema>> & {
   /** Provider keys by provider name, resolved from environment and files: never printed, never stored. */
-  readonly keys: Readonly<Record<string, { key: string | null; from: string | null }>>;
+  readonly keys: Readonly<Record<string, { key: string | null; from: string | null; file?: string }>>;
   /** The environment that git may have for the user's own remotes (SSH agent, credential helpers). */
   readonly env: Readonly<Record<string, string | undefined>>;
 };
@@ -143,7 +159,10 @@ const CLUSTER = ['namespace', 'kubeconfig', 'context', 'image'] as const;
 type Place = readonly [string] | readonly ['limits' | 'kubernetes', string];
 const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
-    .filter(([key]) => !['limits', 'providers', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(key))
+    .filter(
+      ([key]) =>
+        !['limits', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(key),
+    )
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
   ...CLUSTER.map((key) => [`AIDEATOR_KUBERNETES_${key.toUpperCase()}`, ['kubernetes', key] as const]),
@@ -256,7 +275,7 @@ function readKeys(
   env: Record<string, string | undefined>,
   cwd: string,
 ): Config['keys'] {
-  const keys: Record<string, { key: string | null; from: string | null }> = {};
+  const keys: Record<string, { key: string | null; from: string | null; file?: string }> = {};
   for (const [providerName, entry] of Object.entries(providers)) {
     if (entry.key_file !== undefined) {
       const path = resolve(cwd, entry.key_file);
@@ -269,7 +288,7 @@ function readKeys(
           cause: error,
         });
       }
-      keys[providerName] = { key: key === '' ? null : key, from: `file ${path}` };
+      keys[providerName] = { key: key === '' ? null : key, from: `file ${path}`, file: path };
     } else if (entry.key_env !== undefined) {
       const key = env[entry.key_env]?.trim();
       keys[providerName] = { key: key === undefined || key === '' ? null : key, from: `environment ${entry.key_env}` };

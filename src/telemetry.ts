@@ -36,6 +36,8 @@ export interface Metrics {
   committed(events: number): void;
   streamed(bytes: number): void;
   modelCall(call: CountedCall): void;
+  /** One more model call, or one less, waits: for a provider that asked to wait, or for room in a budget. */
+  modelCallsWaiting(what: { provider: string; why: 'provider' | 'budget' }, change: 1 | -1): void;
   /** Ranges of sequence numbers that never arrived. */
   gaps(count: number): void;
   transportProblem(): void;
@@ -109,6 +111,12 @@ function createMetrics(): Metrics {
   const tokens = counter('model_tokens_total', 'Tokens as the providers counted them.', ['provider', 'kind']);
   const cost = counter('model_cost_microdollars_total', 'Cost of the calls whose price is known.', ['provider']);
   const unpriced = counter('model_calls_unpriced_total', 'Calls whose price is unknown.', ['provider']);
+  const waiting = new Gauge({
+    name: 'aideator_model_calls_waiting',
+    help: 'Model calls that wait now: for a provider that asked to wait, or for room in a budget.',
+    labelNames: ['provider', 'why'],
+    registers,
+  });
   const attempts = new Gauge({ name: 'aideator_active_attempts', help: 'Attempts that run now.', registers });
 
   return {
@@ -150,6 +158,7 @@ function createMetrics(): Metrics {
     streamed: (count) => bytes.inc(count),
     gaps: (count) => gaps.inc(count),
     transportProblem: () => transport.inc(),
+    modelCallsWaiting: (what, change) => waiting.inc(what, change),
     modelCall({ provider, status, tokens: used, costMicrodollars }) {
       calls.inc({ provider, status });
       const kinds = {

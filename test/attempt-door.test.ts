@@ -13,8 +13,8 @@ import { tempDir } from './support/temp.ts';
 const gateway: Gateway = {
   check: () => ['anthropic'],
   close: () => Promise.resolve(),
-  handle: (incoming, response, caller, record) => {
-    record({
+  handle: (incoming, response, caller, booking) => {
+    booking.settle({
       at: '',
       provider: 'p',
       model: caller.model,
@@ -23,7 +23,9 @@ const gateway: Gateway = {
       tokens: { input: 1, output: 1, cacheRead: null, cacheWrite: null },
       costMicrodollars: null,
       durationMs: 1,
+      waitedMs: 0,
       error: null,
+      code: null,
     });
     response.end(
       JSON.stringify({
@@ -44,7 +46,11 @@ async function openTestDoor(dataDir = tempDir()) {
     listen: { socket },
     tokens,
     gateway,
-    book: (caller) => Promise.resolve(() => void used.push(caller.attemptId)),
+    book: (caller) => ({
+      reserve: () => Promise.resolve(),
+      note: () => undefined,
+      settle: () => void used.push(caller.attemptId),
+    }),
   });
   onTestFinished(() => door.close());
   const admit = (attemptId: string) => {

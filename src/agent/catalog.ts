@@ -13,6 +13,11 @@ export interface AgentEntry {
   env: Readonly<Record<string, string>>;
   /** ACP session mode to set, where it needs one to work unattended. */
   mode: string | null;
+  /**
+   * Models that it asks for by itself, for a title or a summary, by the name it says (a `*` at the end stands for any rest), and what
+   * it gets: `<provider>/<model>`, or `same` = the model of its variation. Any other model is refused.
+   */
+  models?: Readonly<Record<string, string>> | undefined;
   /** The protocols it can speak with models; left out = whatever its entry tells it to. */
   dialects?: readonly Dialect[];
 }

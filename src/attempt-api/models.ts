@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Caller, Gateway, ModelCall } from '../gateway/gateway.ts';
+import type { Booking, Caller, Gateway } from '../gateway/gateway.ts';
 import { refuse } from './answer.ts';
 import { guardBody } from './body.ts';
 
@@ -10,8 +10,8 @@ export interface Knocker extends Caller {
 
 export interface ModelDeps<Holder> {
   gateway: Gateway;
-  /** Books a model call before it is made; what comes back settles it. Where it cannot be booked, it is not made. */
-  book(caller: Holder): Promise<(call: ModelCall) => void>;
+  /** Where a model call of an attempt is written down. */
+  book(caller: Holder): Booking;
 }
 
 /** Answers a request to `/models/…`: the gateway, for as long as the attempt is not stopped. */
@@ -32,6 +32,5 @@ export async function callModel<Holder extends Knocker>(
   guardBody(request);
   request.url = (request.url ?? '').slice('/models'.length);
   delete request.headers.authorization;
-  const settle = await book(caller);
-  await gateway.handle(request, response, caller, settle);
+  await gateway.handle(request, response, caller, book(caller));
 }

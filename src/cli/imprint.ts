@@ -29,7 +29,10 @@ export function imprintOf(config: Config, version: string, salt = randomBytes(16
     data_dir: _dir,
     ...settings
   } = config;
-  const present = Object.entries(keys).flatMap(([name, { key }]) => (key === null ? [] : [[name, hash(key)] as const]));
+  // A server sees by itself that a file has another key.
+  const present = Object.entries(keys).flatMap(([name, { key, file }]) =>
+    key === null || file !== undefined ? [] : [[name, hash(key)] as const],
+  );
   return { salt, version, settings: hash(JSON.stringify(settings)), keys: Object.fromEntries(present) };
 }
 

@@ -52,6 +52,8 @@ export interface LiveAttempt extends AttemptCaller {
   stopped: AbortController;
   /** Model calls that are being booked on it. */
   bookings: Set<Promise<void>>;
+  /** What was told of its refused model calls, so that it is told once. */
+  noted: Set<string>;
   /** Its variation's own limit. */
   timeoutSeconds: number;
   /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */

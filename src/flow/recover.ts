@@ -40,7 +40,7 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
     )
     .select(['attempts.no', 'attempts.id', 'attempts.run', 'attempts.variation', 'attempts.attempt', 'attempts.status'])
     .select(['attempts.token_sha256', 'attempts.last_seq', 'attempts.stated_result', 'attempts.handle'])
-    .select(['attempts.started_at', 'runs.id as runId', 'variations.model', 'variations.limits'])
+    .select(['attempts.started_at', 'runs.id as runId', 'variations.agent', 'variations.model', 'variations.limits'])
     .where('attempts.status', 'in', ['starting', 'running', 'finishing'])
     .execute();
   return rows.map((row) => {
@@ -54,11 +54,13 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
         attemptId: row.id,
         attemptNo: row.no,
         model: row.model,
+        helpers: context.agents.get(row.agent)?.models,
         tokenSha256: row.token_sha256,
         speaking: row.status !== 'starting',
         result: row.stated_result,
         stopped: new AbortController(),
         bookings: new Set(),
+        noted: new Set(),
         timeoutSeconds,
         // When it began to speak is not known: counted from now, it is not cut short.
         deadline: deadlineOf(context, {

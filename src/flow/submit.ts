@@ -136,7 +136,10 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
         hint: `Known: ${[...strategies.keys()].join(', ')}. Add one under \`strategies:\` in the configuration.`,
       });
     }
-    const model = each.model ?? defaultModel(context);
+    const model = modelNamed(context, each.model ?? defaultModel(context));
+    for (const helper of Object.values(context.agents.get(agent)?.models ?? {})) {
+      if (helper !== 'same') context.gateway.check(helper);
+    }
     return {
       agent,
       model,
@@ -146,6 +149,11 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
       limits: mergeLimits(context, request.limits, each.limits),
     };
   });
+}
+
+/** A name of the configuration's own, or `<provider>/<model>` as it is. */
+function modelNamed(context: Context, model: string): string {
+  return Object.hasOwn(context.config.models, model) ? (context.config.models[model] ?? model) : model;
 }
 
 /** An image is somebody's code with a way to our models: only those that the operator named are run. */

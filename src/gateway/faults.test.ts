@@ -22,12 +22,16 @@ describe.each(dialects)('%s', (dialect) => {
   });
 
   test('an error of the provider passes, without the key, with its wait', async () => {
-    const { gateway } = await before(dialect, (_, response) => {
-      response.writeHead(529, { 'content-type': 'application/json', 'retry-after': '3', 'x-echo': KEY });
-      response.end(
-        JSON.stringify({ type: 'error', error: { type: 'overloaded_error', message: `Overloaded for ${KEY}` } }),
-      );
-    });
+    const { gateway } = await before(
+      dialect,
+      (_, response) => {
+        response.writeHead(529, { 'content-type': 'application/json', 'retry-after': '3', 'x-echo': KEY });
+        response.end(
+          JSON.stringify({ type: 'error', error: { type: 'overloaded_error', message: `Overloaded for ${KEY}` } }),
+        );
+      },
+      { patienceMs: 0 },
+    );
     const got = await post(gateway.baseUrl, dialect);
     expect(got).toMatchObject({
       status: 529,
@@ -177,6 +181,7 @@ describe.each(dialects)('%s', (dialect) => {
     const { gateway, upstream } = await before(
       dialect,
       (_request, response) => void response.writeHead(status, headers).end(body),
+      { patienceMs: 0 },
     );
     const got = await post(gateway.baseUrl, dialect, { stream: true });
     expect(got.status).toBe(expected);

@@ -185,7 +185,7 @@ function headersFor({ provider, route: { dialect }, body, clientHeaders }: Call)
     else if (dialect === 'gemini') headers['x-goog-api-key'] = provider.key;
     else headers['authorization'] = `Bearer ${provider.key}`;
   }
-  return headers;
+  return { ...headers, ...provider.headers };
 }
 
 function unreachable({ providerName, provider }: Call, error: unknown): CallFault {

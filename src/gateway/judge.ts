@@ -89,9 +89,13 @@ async function judgeError(answer: Answer, call: Case, type: string): Promise<Jud
     // What stands before a provider says 429 and 5xx too, and clients must see those to wait and try again.
     throw strange(call, status, what(type, text), answer.headers['retry-after']);
   }
+  const headers = passed(answer.headers, mask, false);
+  // Gemini says in the body how long to wait.
+  const wait = /"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"/.exec(text)?.[1];
+  if (wait !== undefined) headers['retry-after'] ??= String(Math.ceil(Number(wait)));
   return {
     status,
-    headers: passed(answer.headers, mask, false),
+    headers,
     body: chain(Buffer.from(text)),
     stream: false,
     error: { note: `provider answered ${status}: ${said}`, nothingSpent: refusedBeforeWork(status) },

@@ -7,6 +7,8 @@ import builtin from './prices.json' with { type: 'json' };
 
 const rate = z.int().min(0).max(1_000_000_000_000);
 
+const tokens = z.int().min(1).max(100_000_000);
+
 /** Rates in micro-dollars per million tokens, as integers: 3 dollars per million are 3000000. */
 const rates = {
   input: rate,
@@ -16,6 +18,10 @@ const rates = {
   cache_write: rate.nullish(),
   /** Cache entries kept for an hour (Anthropic). */
   cache_write_hour: rate.nullish(),
+  /** The most tokens of one answer; what a request that names no limit may cost follows from it. */
+  max_output_tokens: tokens.nullish(),
+  /** The most tokens of one request, where that is known. */
+  context_tokens: tokens.nullish(),
 };
 
 const price = z.strictObject({

@@ -71,7 +71,9 @@ describe.each(dialects)('%s', (dialect) => {
         tokens: { input: 12, output: 7, cacheRead: 3, cacheWrite: dialect === 'anthropic' ? 0 : null },
         costMicrodollars: null,
         durationMs: expect.any(Number),
+        waitedMs: 0,
         error: null,
+        code: null,
       },
     ]);
   });

@@ -19,7 +19,7 @@ export function findTarget(
   const name = model.slice(providerName.length + 1);
   if (providerName === model || name === '') {
     throw new AppError('unknown_model', `The model ${JSON.stringify(model)} names no provider.`, {
-      hint: 'A model is <provider>/<model>, e.g. anthropic/claude-sonnet-4-5.',
+      hint: 'A model is <provider>/<model>, e.g. anthropic/claude-sonnet-4-5, or a name under `models:` of the configuration.',
     });
   }
   const provider = Object.hasOwn(providers, providerName) ? providers[providerName] : undefined;

@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest';
 import { DIALECTS, type Dialect, type ProviderKind } from '../../src/contract/dialect.ts';
 import { routeOf, type Route } from '../../src/gateway/dialect.ts';
 import { createGateway, type GatewayDeps } from '../../src/gateway/create.ts';
-import type { Gateway, ModelCall, ProviderConfig } from '../../src/gateway/gateway.ts';
+import type { Booking, Caller, Claim, Gateway, ModelCall, ProviderConfig } from '../../src/gateway/gateway.ts';
 import { loadPrices } from '../../src/gateway/prices.ts';
 import { startModelServer, startServer, type TestServer } from './model-server.ts';
 
@@ -14,22 +14,34 @@ export interface MountedGateway {
   gateway: Gateway;
   /** Waits until so many calls are recorded, and gives all of them. */
   recorded(count: number): Promise<ModelCall[]>;
+  /** What was set aside for calls, in order. */
+  claims: readonly Claim[];
+  /** What was said while calls went on. */
+  notes: ReadonlyArray<Record<string, unknown>>;
 }
 
 /** A gateway on a free loopback port, for one caller that may use `model`; closed when the test ends. */
 export async function mountGateway(
   model: string,
   deps: Partial<GatewayDeps> & Pick<GatewayDeps, 'providers'>,
+  caller: Partial<Caller> = {},
 ): Promise<MountedGateway> {
   const gateway = createGateway({ prices: loadPrices(), ...deps });
   const calls: ModelCall[] = [];
+  const claims: Claim[] = [];
+  const notes: Array<Record<string, unknown>> = [];
   const waiting: Array<{ count: number; resolve: (calls: ModelCall[]) => void }> = [];
   const server = createServer((request, response) => {
-    const record = (call: ModelCall): void => {
-      calls.push(call);
-      for (const waiter of waiting) if (calls.length >= waiter.count) waiter.resolve(calls);
+    const booking: Booking = {
+      reserve: (claim) => Promise.resolve(void claims.push(claim)),
+      note: (content, facts) => void notes.push({ content, ...facts }),
+      settle: (call) => {
+        calls.push(call);
+        for (const waiter of waiting) if (calls.length >= waiter.count) waiter.resolve(calls);
+      },
     };
-    gateway.handle(request, response, { attemptId: 'attempt-1', model }, record).catch(() => response.destroy());
+    const who = request.headers['x-test-attempt']?.toString() ?? 'attempt-1';
+    gateway.handle(request, response, { model, attemptId: who, ...caller }, booking).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(async () => {
@@ -41,6 +53,8 @@ export async function mountGateway(
   return {
     baseUrl: `http://127.0.0.1:${port}`,
     gateway,
+    claims,
+    notes,
     recorded: (count) =>
       calls.length >= count ? Promise.resolve(calls) : new Promise((resolve) => void waiting.push({ count, resolve })),
   };
