@@ -49,7 +49,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
     listen: { host: '127.0.0.1', port: 0 },
     tokens,
     gateway,
-    book: () => Promise.resolve(() => undefined),
+    book: () => ({ reserve: () => Promise.resolve(), note: () => undefined, settle: () => undefined }),
     house: {
       pods,
       git: options.git ?? git,
