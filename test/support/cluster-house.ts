@@ -114,7 +114,7 @@ export function isFinished(job: Kubernetes): boolean {
 }
 
 /** All events of a run, or of one of its variations, from the first on. */
-export async function eventsOf(house: TestHouse, runId: string, variation?: number): Promise<Event[]> {
+export async function eventsOf(house: Pick<TestHouse, 'api'>, runId: string, variation?: number): Promise<Event[]> {
   const events: Event[] = [];
   const which = variation === undefined ? '' : `&variation_id=${variation}`;
   for (let after: number | null = 0; after !== null;) {

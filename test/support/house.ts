@@ -62,12 +62,16 @@ export async function startTestHouse(options: TestHouseOptions = {}): Promise<Te
   return { ...house, home, dataDir: config.data_dir, ...talkTo(() => house.url) };
 }
 
-/** The API of a server, as tests speak it. */
-export function talkTo(url: () => string): Pick<TestHouse, 'api' | 'submit' | 'over'> {
+/** The API of a server, as tests speak it; with a key where it wants one. */
+export function talkTo(url: () => string, key?: () => string): Pick<TestHouse, 'api' | 'submit' | 'over'> {
   const api = async <Answer>(method: string, path: string, body?: unknown) => {
     const response = await fetch(`${url()}${path}`, {
       method,
-      ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+      headers: {
+        ...(key === undefined ? {} : { authorization: `Bearer ${key()}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
     return { status: response.status, text, body: (text.startsWith('{') ? JSON.parse(text) : null) as Answer };

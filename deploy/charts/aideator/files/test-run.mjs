@@ -45,9 +45,9 @@ console.log('events:', JSON.stringify(counts));
 
 const run = await (await call(`/runs/${submitted.run_id}`)).json();
 const [variation] = run.variations;
-if (!(counts.agent_output > 0)) throw new Error('no event of the agent arrived');
 if (run.status !== 'completed')
   throw new Error(`the run is ${run.status}: ${variation.end_reason}, ${variation.message}`);
+if (!(counts.agent_output > 0)) throw new Error('no event of the agent arrived');
 const patch = await (await call(`/runs/${submitted.run_id}/variations/0/patch`)).text();
 if (!patch.includes('src/duration.js')) throw new Error('the patch does not change what was to be mended');
 console.log(`ok: ${run.summary}, a patch of ${patch.length} bytes`);
