@@ -30,6 +30,7 @@ export interface PodAttempt {
 /** A model that only says who asked. */
 const gateway: Gateway = {
   check: () => ['anthropic'],
+  hasPrice: () => true,
   close: () => Promise.resolve(),
   handle: (_request, response, caller) => {
     response.end(caller.attemptId);
@@ -49,7 +50,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
     listen: { host: '127.0.0.1', port: 0 },
     tokens,
     gateway,
-    book: () => Promise.resolve(() => undefined),
+    book: () => ({ reserve: () => Promise.resolve(), note: () => undefined, settle: () => undefined }),
     house: {
       pods,
       git: options.git ?? git,
