@@ -6,6 +6,7 @@ import { doorSocket, openDoor } from './attempt-api/door.ts';
 import type { Config } from './config.ts';
 import { AppError } from './errors.ts';
 import { claimAttempt, repositoryOf } from './flow/claim.ts';
+import { createBudgets } from './flow/budget/budgets.ts';
 import { createCheckouts } from './flow/checkouts.ts';
 import type { Context, LiveAttempt, RunningContext } from './flow/context.ts';
 import { createFlow } from './flow/create.ts';
@@ -105,6 +106,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       mirrors,
       checkouts,
       gateway,
+      budgets: createBudgets({ store, config, telemetry }),
       providers,
       agents: createAgents(config),
       tokens,

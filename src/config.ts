@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { budget } from './contract/budget.ts';
 import { PROVIDER_KINDS } from './contract/dialect.ts';
 import { kubernetesSettings } from './contract/kubernetes.ts';
 import { limits } from './contract/run.ts';
@@ -116,6 +117,12 @@ export const configSchema = z.strictObject({
     .default(false)
     .meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
   limits: limits.partial().default({}),
+  budget: z
+    .strictObject({ run: budget.optional(), variation: budget.optional(), day: budget.optional() })
+    .default({})
+    .meta({
+      description: 'What model calls may use: for runs and variations that say nothing, and all in one UTC day.',
+    }),
   providers: z.record(name, provider).default({}),
   models: z
     .record(name, z.string().regex(/^[^/]+\/.+$/, 'must be <provider>/<model>'))
@@ -161,7 +168,9 @@ const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
     .filter(
       ([key]) =>
-        !['limits', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(key),
+        !['limits', 'budget', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(
+          key,
+        ),
     )
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),

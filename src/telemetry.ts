@@ -19,6 +19,11 @@ export interface CountedCall {
   costMicrodollars: number | null;
 }
 
+interface BudgetAmount {
+  microdollars: number;
+  tokens: number;
+}
+
 /** How many runs and variations are in which status right now. */
 export interface StateCounts {
   runs: Readonly<Record<string, number>>;
@@ -38,6 +43,10 @@ export interface Metrics {
   modelCall(call: CountedCall): void;
   /** One more model call, or one less, waits: for a provider that asked to wait, or for room in a budget. */
   modelCallsWaiting(what: { provider: string; why: 'provider' | 'budget' }, change: 1 | -1): void;
+  /** A model call was refused because of a budget. */
+  budgetRefused(scope: string): void;
+  /** What the calls of this UTC day count with, and what they may. */
+  budgetDay(account: { used: BudgetAmount; limit: Record<keyof BudgetAmount, number | null> }): void;
   /** Ranges of sequence numbers that never arrived. */
   gaps(count: number): void;
   transportProblem(): void;
@@ -117,6 +126,13 @@ function createMetrics(): Metrics {
     labelNames: ['provider', 'why'],
     registers,
   });
+  const refused = counter('budget_refusals_total', 'Model calls refused because a budget is used up.', ['scope']);
+  const day = new Gauge({
+    name: 'aideator_budget_day',
+    help: 'What the model calls of this UTC day have used, and the limit where there is one.',
+    labelNames: ['unit', 'what'],
+    registers,
+  });
   const attempts = new Gauge({ name: 'aideator_active_attempts', help: 'Attempts that run now.', registers });
 
   return {
@@ -158,6 +174,14 @@ function createMetrics(): Metrics {
     streamed: (count) => bytes.inc(count),
     gaps: (count) => gaps.inc(count),
     transportProblem: () => transport.inc(),
+    budgetRefused: (scope) => refused.inc({ scope }),
+    budgetDay({ used, limit }) {
+      for (const unit of ['microdollars', 'tokens'] as const) {
+        day.set({ unit, what: 'used' }, used[unit]);
+        const most = limit[unit];
+        if (most !== null) day.set({ unit, what: 'limit' }, most);
+      }
+    },
     modelCallsWaiting: (what, change) => waiting.inc(what, change),
     modelCall({ provider, status, tokens: used, costMicrodollars }) {
       calls.inc({ provider, status });

@@ -12,6 +12,7 @@ import { tempDir } from './support/temp.ts';
 
 const gateway: Gateway = {
   check: () => ['anthropic'],
+  hasPrice: () => true,
   close: () => Promise.resolve(),
   handle: (incoming, response, caller, booking) => {
     booking.settle({

@@ -5,6 +5,7 @@ const WORDS: Partial<Record<EndReason, string>> = {
   run_timeout: 'run out of time',
   timeout: 'out of time',
   silent: 'went silent',
+  budget_exhausted: 'budget used up',
   agent_missing: 'agent not found',
   unschedulable: 'no node had room',
   admission_refused: 'refused by cluster',

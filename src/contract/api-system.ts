@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { budgetView } from './budget.ts';
 import { limits } from './run.ts';
 
 /** The public API's bodies that are of the server itself: keys, info, problems. The rest is in api.ts. */
@@ -43,6 +44,7 @@ export const info = z
     ),
     default_model: z.string().nullable(),
     limits,
+    budget_day: budgetView.nullable(),
     max_parallel: z.int(),
     active_runs: z.int(),
   })

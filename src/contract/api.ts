@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { fileChange } from './attempt.ts';
+import { budget, budgetView } from './budget.ts';
 import { dialect } from './dialect.ts';
 import { endReason, limits, runStatus, variationStatus } from './run.ts';
 
@@ -45,6 +46,7 @@ export const variationRequest = z.strictObject({
     .optional()
     .meta({ description: 'Protocol the agent speaks; follows from agent and provider when left out.' }),
   limits: limits.omit({ run_timeout_seconds: true }).partial().optional(),
+  budget: budget.optional(),
 });
 export type VariationRequest = z.infer<typeof variationRequest>;
 
@@ -76,6 +78,9 @@ export const submitRequest = z
       .default(0)
       .meta({ description: 'How often a failed variation is tried again by itself.' }),
     limits: limits.partial().optional(),
+    budget: budget.optional().meta({
+      description: 'What all variations may use together; a model without a price takes a limit in tokens only.',
+    }),
     image: z
       .string()
       .min(1)
@@ -149,6 +154,7 @@ export const variation = z
     deletions: z.int().nullable(),
     patch_url: z.string().nullable(),
     limits,
+    budget: budgetView.nullable(),
     attempts: z.array(attemptView),
   })
   .meta({ id: 'Variation' });
@@ -204,6 +210,7 @@ export const run = runSummary
     retries: z.int(),
     image: z.string().nullable(),
     usage,
+    budget: budgetView.nullable(),
     variations: z.array(variation),
     /** The id of the run's last event so far: `?after=` of a reader that wants only what is new. */
     last_event_id: z.int(),
@@ -219,6 +226,7 @@ export const submitted = z
     status_url: z.string(),
     base: z.string(),
     jobs: z.array(z.string()).optional(),
+    notes: z.array(z.string()).optional().meta({ description: 'What is worth knowing before it costs money.' }),
   })
   .meta({ id: 'Submitted' });
 export type Submitted = z.infer<typeof submitted>;

@@ -6,7 +6,8 @@
  * | agent_output     | recorder | `kind` (ACP update kind, or `acp`, `acp_sent`, `stderr`, `unparsed`, `note`, `result`), `content` (text or null), `message` (the ACP message, verbatim; else the payload) |
  * | agent_error      | recorder | as agent_output: an ACP error, or a note of the recorder that is one |
  * | agent_complete   | server   | `status`, `end_reason`, `content`, `log_complete`, `gaps`, `result` summary: the end of an attempt |
- * | model_usage      | gateway  | `model`, tokens, `cost_microdollars` (null = unknown) |
+ * | model_usage      | gateway  | `model`, tokens, `cost_microdollars` (null = unknown); `assumed`: what it counts with was not measured |
+ * | budget           | server   | `scope`, `level` (80, 100 per cent), what is used and allowed |
  * | variation_status | server   | `status`, `previous` |
  * | run_status       | server   | `status` |
  * | run_choice       | server   | `winning_variation_id`, `reason` |
@@ -19,6 +20,7 @@ export const EVENT_TYPES = [
   'agent_error',
   'agent_complete',
   'model_usage',
+  'budget',
   'variation_status',
   'run_status',
   'run_choice',

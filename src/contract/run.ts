@@ -48,6 +48,7 @@ export const END_REASONS = [
   'protocol_error', // the agent does not speak ACP
   'provider_auth', // the provider refused the key
   'provider_error', // the provider failed
+  'budget_exhausted', // the budget of the variation, the run or the day was used up
   'setup_failed', // the workspace could not be made
   'result_failed', // the result could not be taken or did not verify
   'cancelled', // a person cancelled it

@@ -83,6 +83,10 @@ async function judge(
     neverBegan: end.kind === 'not_started' && end.reason === 'lost' && row.stop_reason === null,
     keep: false,
   };
+  if (outcome.ending.reason === 'budget_exhausted') {
+    const standing = context.budgets.closedFor(attempt.runNo, attempt.variation);
+    outcome.ending = { ...outcome.ending, message: standing ?? outcome.ending.message };
+  }
   const also = (words: string): void => {
     outcome.ending = { ...outcome.ending, message: `${outcome.ending.message ?? ''} ${words}`.trim() };
   };
@@ -148,7 +152,11 @@ function writeEnd(
   const isFree = variation.stop_reason === null || variation.stop_reason === 'timeout';
   const retried =
     neverBegan ||
-    (ending.status === 'failed' && variation.retries_left > 0 && isFree && isWorthRetrying(ending.reason));
+    (ending.status === 'failed' &&
+      variation.retries_left > 0 &&
+      isFree &&
+      isWorthRetrying(ending.reason) &&
+      context.budgets.closedFor(runNo, index) === null);
   const status: AttemptStatus = end.kind === 'lost' && ending.reason === 'lost' ? 'lost' : ending.status;
   const at = now();
   const patch = {

@@ -6,6 +6,7 @@ import type { Mirrors } from '../git/git.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';
+import type { Budgets } from './budget/budgets.ts';
 import type { Checkouts } from './checkouts.ts';
 import type { TokenBook } from './tokens.ts';
 
@@ -17,6 +18,7 @@ export interface Context {
   mirrors: Mirrors;
   checkouts: Checkouts;
   gateway: Gateway;
+  budgets: Budgets;
   providers: Readonly<Record<string, ProviderConfig>>;
   /** Agents by name: the known ones and the configuration's own. */
   agents: ReadonlyMap<string, AgentEntry>;

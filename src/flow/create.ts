@@ -5,6 +5,7 @@ import type { Shipped } from '../contract/api.ts';
 import { isTerminal, defaultLimits, type RunStatus } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import { diffTrees, treeOf } from '../git/diff.ts';
+import { accountView } from './budget/view.ts';
 import { chooseVariation } from './choose.ts';
 import { compareRun } from './compare.ts';
 import type { RunningContext } from './context.ts';
@@ -120,6 +121,12 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
     retry: async (runId, index) => {
       const run = await findRun(store, runId);
       const variation = await findVariation(store, run, index);
+      const full = context.budgets.closedFor(run.no, index);
+      if (full !== null) {
+        throw new AppError('budget_exhausted', `Nothing new is started: ${full}`, {
+          hint: 'Submit a new run, with a larger budget.',
+        });
+      }
       await store.write({
         within: (tx, emit) => {
           const [still] = tx.all(db.selectFrom('runs').select('forget_at').where('no', '=', run.no));
@@ -170,6 +177,7 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       })),
       default_model: defaultModelOrNull(context),
       limits: { ...defaultLimits, ...(config.limits as Partial<typeof defaultLimits>) },
+      budget_day: dayView(context),
       max_parallel: config.max_parallel,
       active_runs: (await db.selectFrom('runs').select('no').where('status', 'in', ['queued', 'running']).execute())
         .length,
@@ -191,6 +199,11 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       };
     },
   };
+}
+
+function dayView({ budgets }: RunningContext) {
+  const account = budgets.today();
+  return account === null ? null : accountView(account);
 }
 
 function withoutPassword(url: string): string {

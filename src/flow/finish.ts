@@ -25,6 +25,8 @@ export interface Ending {
  *   heard of the stop.
  */
 export function endingOf(reason: EndReason, message: string | null, stopReason: EndReason | null): Ending {
+  // A call of it was refused for good, whatever its agent made of that; its work is kept.
+  if (stopReason === 'budget_exhausted') return { status: 'failed', reason: stopReason, message };
   const cut = reason === 'provider_error' || reason === 'provider_auth';
   if (stopReason !== null && cut) return endingOf(stopReason, null, null);
   const final = stopReason !== null && STOPPED.includes(reason) ? stopReason : reason;
@@ -77,6 +79,7 @@ export function isWorthRetrying(reason: EndReason): boolean {
     case 'run_timeout':
     case 'agent_missing':
     case 'provider_auth':
+    case 'budget_exhausted':
     case 'cancelled':
     case 'superseded':
       return false;

@@ -5,6 +5,7 @@ import { deadlineOf } from './clocks.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation, serverEvent } from './moves.ts';
 import type { Conductor } from './run.ts';
+import { settleAbandoned } from './usage.ts';
 
 /** What became of an attempt that the last server left behind. */
 type Became = 'running' | 'finished' | 'lost' | 'not_started';
@@ -16,6 +17,8 @@ type Became = 'running' | 'finished' | 'lost' | 'not_started';
  * @returns how many attempts were found
  */
 export async function recover(context: RunningContext, conductor: Conductor): Promise<number> {
+  const abandoned = await settleAbandoned(context);
+  if (abandoned > 0) context.telemetry.log.warn({ calls: abandoned }, 'model calls of the last server were under way');
   const open = await openAttempts(context);
   // All of them first: a recorder may knock at the attempt door as soon as it is open.
   for (const { attempt } of open) conductor.take(attempt);

@@ -4,7 +4,7 @@ import type { AttemptResult } from '../contract/attempt.ts';
 import { AppError } from '../errors.ts';
 import type { RunsTable, VariationsTable } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import { UNDER_WAY } from './usage.ts';
+import { budgetSums } from './budget/view.ts';
 import { choiceView, type RunRows } from './views.ts';
 
 /** Reading of runs from the store. */
@@ -86,7 +86,7 @@ export async function usageOf(store: Store, runNo: number): Promise<Map<number, 
   const rows = await store.db
     .selectFrom('model_calls')
     .innerJoin('attempts', 'attempts.no', 'model_calls.attempt')
-    .where(({ or, eb }) => or([eb('model_calls.status', '!=', UNDER_WAY), eb('attempts.ended_at', 'is not', null)]))
+    .where(({ or, eb }) => or([eb('model_calls.settled', 'is not', null), eb('attempts.ended_at', 'is not', null)]))
     .select((e) => [
       'model_calls.variation',
       e.fn.countAll<number>().as('calls'),
@@ -129,6 +129,7 @@ export async function readRun(store: Store, run: Selectable<RunsTable>): Promise
     variations: await findVariations(store, run.no),
     attempts: await store.db.selectFrom('attempts').selectAll().where('run', '=', run.no).orderBy('no').execute(),
     usage: await usageOf(store, run.no),
+    budgets: await budgetSums(store, run.no),
     results: await resultsOf(store, run.no),
     choice: (await findChoices(store, [run.no])).get(run.no) ?? null,
     lastEventId: store.range(run.no)?.last ?? 0,

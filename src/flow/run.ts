@@ -33,6 +33,10 @@ export interface Conductor {
 export interface StopOptions {
   /** All that are not over, when left out. */
   which?: (variation: number) => boolean;
+  /** Only those that have not been started; the others run on. */
+  queuedOnly?: boolean;
+  /** Said of those that had not been started. */
+  message?: string;
   /** What else is to be stored with it, in the same transaction and before. If it throws, nothing is stopped. */
   also?: (tx: Tx, emit: (event: NewEvent) => void) => void;
 }
@@ -104,6 +108,11 @@ export function createConductor(context: RunningContext): Conductor {
   }
 
   async function start(runNo: number, index: number): Promise<void> {
+    const full = context.budgets.closedFor(runNo, index);
+    if (full !== null) {
+      await endQueued(full, runNo, index);
+      return;
+    }
     const planned = await planAttempt(context, runNo, index);
     if (planned === null) return;
     const { attempt, spec } = planned;
@@ -188,7 +197,10 @@ export function createConductor(context: RunningContext): Conductor {
       live.delete(attemptId);
       metrics.activeAttempts(live.size);
       kick();
-      if (![...live.values()].some(({ runNo }) => runNo === attempt.runNo)) await context.checkouts.drop(attempt.runId);
+      if (![...live.values()].some(({ runNo }) => runNo === attempt.runNo)) {
+        context.budgets.drop(attempt.runNo);
+        await context.checkouts.drop(attempt.runId);
+      }
       if (keep || context.config.keep_workspaces) return;
       await runtime
         .remove(attemptId, cancelled ? 'now' : 'expire')
@@ -198,13 +210,15 @@ export function createConductor(context: RunningContext): Conductor {
     },
   };
 
-  async function stop(runNo: number, reason: EndReason, { which = () => true, also }: StopOptions = {}): Promise<void> {
+  async function stop(runNo: number, reason: EndReason, options: StopOptions = {}): Promise<void> {
+    const { which = () => true, also, queuedOnly = false, message = 'It had not been started.' } = options;
     const tell = async () => {
+      if (queuedOnly) return;
       const told = [...live.values()].filter((attempt) => attempt.runNo === runNo && which(attempt.variation));
       for (const attempt of told) {
         // Stop means stop, the spending first: no more model calls, and those under way are cut. Its token is good until its end:
-        // a recorder in a pod has its result yet to bring.
-        attempt.stopped.abort();
+        // a recorder in a pod has its result yet to bring. What a budget was set aside for is paid already, and no more is made.
+        if (reason !== 'budget_exhausted') attempt.stopped.abort();
       }
       await Promise.all(told.map((attempt) => runtime.stop(attempt.attemptId, reason)));
     };
@@ -224,11 +238,11 @@ export function createConductor(context: RunningContext): Conductor {
           for (const { idx, status, stop_reason: asked } of variations) {
             if (!which(idx) || isTerminal(status)) continue;
             if (status === 'queued') {
-              const message = 'It had not been started.';
+              const hasFailed = reason === 'run_timeout' || reason === 'budget_exhausted';
               moveVariation(db, tx, emit, runNo, idx, (moves) =>
-                moves.variation(reason === 'run_timeout' ? 'failed' : 'cancelled', { reason, message }),
+                moves.variation(hasFailed ? 'failed' : 'cancelled', { reason, message }),
               );
-            } else if (asked === null) {
+            } else if (asked === null && !queuedOnly) {
               // The first reason stands: a cancel after a timeout changes nothing about why it ended.
               tx.run(
                 db
@@ -250,6 +264,32 @@ export function createConductor(context: RunningContext): Conductor {
     await tell();
     kick();
   }
+
+  /** Ends what waits in the queue: of one variation, of a run, or all there is. */
+  async function endQueued(message: string, run?: number, variation?: number): Promise<void> {
+    const queued = await db
+      .selectFrom('variations')
+      .select('run')
+      .distinct()
+      .where('status', '=', 'queued')
+      .$if(run !== undefined, (query) => query.where('run', '=', run ?? 0))
+      .execute();
+    const which = (index: number): boolean => variation === undefined || index === variation;
+    for (const each of queued) {
+      await stop(each.run, 'budget_exhausted', { which, queuedOnly: true, message: `It was not started: ${message}` });
+    }
+  }
+
+  const report = (error: unknown): void => log.error({ err: error }, 'what follows from a budget could not be done');
+  context.budgets.listen({
+    closed: (run) => {
+      const full = context.budgets.closedFor(run ?? undefined);
+      if (full !== null) endQueued(full, run ?? undefined).catch(report);
+    },
+    exhausted: (run, variation) => {
+      stop(run, 'budget_exhausted', { which: (index) => index === variation }).catch(report);
+    },
+  });
 
   const stopClocks = watchClocks(context, live, (runNo, reason, which) =>
     stop(runNo, reason, which === undefined ? {} : { which }),

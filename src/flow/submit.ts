@@ -5,6 +5,7 @@ import {
   type SubmitRequest,
   type VariationRequest,
 } from '../contract/api.ts';
+import type { Budget } from '../contract/budget.ts';
 import type { Dialect } from '../contract/dialect.ts';
 import { newRunId, now } from '../contract/ids.ts';
 import { jobName } from '../contract/pod.ts';
@@ -17,7 +18,7 @@ import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
 
-type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect'> & {
+type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect' | 'budget'> & {
   limits: Limits;
 };
 
@@ -30,6 +31,8 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
   checkPrompt(request.prompt);
   const variations = planVariations(context, request);
   checkImage(context, request.image);
+  const budget = budgetOf(context.config.budget.run, request.budget);
+  const notes = checkBudgets(context, budget, variations);
   const resolved = await context.mirrors.resolve(request.repository, request.ref);
   const limits = mergeLimits(context, request.limits);
   const runId = newRunId();
@@ -55,6 +58,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
           cancelled_at: null,
           forget_at: null,
           image: request.image ?? null,
+          budget,
         }),
       );
       emit(
@@ -96,6 +100,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
     stream_url: `/api/v1/runs/${runId}/stream`,
     status_url: `/api/v1/runs/${runId}/status`,
     base: resolved.base,
+    ...(notes.length === 0 ? {} : { notes }),
     ...(context.config.runtime === 'kubernetes'
       ? { jobs: variations.map((_, index) => jobName(runId, index, 0)) }
       : {}),
@@ -147,6 +152,7 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
       instruction,
       dialect: dialectOf(context, model, agent, each),
       limits: mergeLimits(context, request.limits, each.limits),
+      budget: budgetOf(context.config.budget.variation, each.budget),
     };
   });
 }
@@ -154,6 +160,52 @@ function planVariations(context: Context, request: SubmitRequest): PlannedVariat
 /** A name of the configuration's own, or `<provider>/<model>` as it is. */
 function modelNamed(context: Context, model: string): string {
   return Object.hasOwn(context.config.models, model) ? (context.config.models[model] ?? model) : model;
+}
+
+/** A budget as it is stored: what is asked for over what is configured; null where neither limits anything. */
+function budgetOf(configured: Budget | undefined, asked: Budget | undefined): string | null {
+  const merged = {
+    ...configured,
+    ...Object.fromEntries(Object.entries(asked ?? {}).filter(([, value]) => value !== undefined)),
+  };
+  return Object.keys(merged).length === 0 ? null : JSON.stringify(merged);
+}
+
+/**
+ * Whether the budgets can be kept. Errors: budget_exhausted where the day's is used up; price_unknown where money is limited and
+ * nobody knows what a model costs.
+ *
+ * @returns what is worth knowing: which models are counted in tokens only
+ */
+function checkBudgets(context: Context, run: string | null, variations: readonly PlannedVariation[]): string[] {
+  const full = context.budgets.closedFor();
+  if (full !== null) {
+    throw new AppError('budget_exhausted', `Nothing new is started: ${full}`, {
+      hint: 'Try again tomorrow (UTC), or raise `budget.day` in the configuration.',
+    });
+  }
+  const limitsMoney = (text: string | null): boolean => text?.includes('max_cost_microdollars') ?? false;
+  const always = limitsMoney(run) || context.config.budget.day?.max_cost_microdollars !== undefined;
+  const unpriced = new Set<string>();
+  for (const { agent, model, budget } of variations) {
+    for (const each of [model, ...Object.values(context.agents.get(agent)?.models ?? {})]) {
+      if (each === 'same' || context.gateway.hasPrice(each)) continue;
+      if (always || limitsMoney(budget)) {
+        throw new AppError(
+          'price_unknown',
+          `It is not known what ${each} costs, so a budget in money cannot be kept.`,
+          {
+            hint: 'Limit tokens instead (max_tokens), or give its price in a table of your own (`prices:`).',
+          },
+        );
+      }
+      unpriced.add(each);
+    }
+  }
+  const isLimited = run !== null || variations.some(({ budget }) => budget !== null);
+  return isLimited && unpriced.size > 0
+    ? [`It is not known what ${[...unpriced].join(', ')} costs: only tokens are limited.`]
+    : [];
 }
 
 /** An image is somebody's code with a way to our models: only those that the operator named are run. */

@@ -10,6 +10,7 @@ import type {
   ShipmentsTable,
   VariationsTable,
 } from '../store/schema.ts';
+import { budgetView, type BudgetSums } from './budget/view.ts';
 import { summaryOf } from './moves.ts';
 
 type Waiting = VariationView['attempts'][number]['waiting'];
@@ -27,6 +28,8 @@ export interface RunRows {
   variations: readonly Selectable<VariationsTable>[];
   attempts: readonly Selectable<AttemptsTable>[];
   usage: ReadonlyMap<number, Usage>;
+  /** What the calls of each variation count with, by index. */
+  budgets: ReadonlyMap<number, BudgetSums>;
   /** Of the variations that have one, by index. */
   results: ReadonlyMap<number, ResultSummary>;
   choice: Choice | null;
@@ -98,6 +101,7 @@ export function runView(rows: RunRows): Run {
     retries: rows.run.retries,
     image: rows.run.image,
     usage: addUsage(variations.map((each) => each.usage)),
+    budget: budgetView(rows.run.budget, [...rows.budgets.values()], rows.run.ended_at !== null),
     variations,
     last_event_id: rows.lastEventId,
   };
@@ -130,6 +134,11 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
         ? null
         : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
     limits: JSON.parse(row.limits) as Limits,
+    budget: budgetView(
+      row.budget,
+      [rows.budgets.get(row.idx)].filter((each) => each !== undefined),
+      row.ended_at !== null,
+    ),
     attempts: rows.attempts
       .filter((attempt) => attempt.variation === row.idx)
       .map((attempt) => attemptView(rows.run.id, attempt)),

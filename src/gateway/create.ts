@@ -129,6 +129,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   return {
     handle,
     check: (model) => spokenBy[findTarget(model, deps.providers, scripted).provider.kind],
+    hasPrice: (model) => prices.priceOf(model) !== undefined,
     async close() {
       closing = true;
       for (const call of calls.keys()) call.abort(shuttingDown());

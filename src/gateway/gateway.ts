@@ -81,5 +81,7 @@ export interface Gateway {
   handle(request: IncomingMessage, response: ServerResponse, caller: Caller, booking: Booking): Promise<void>;
   /** The dialects in which a model can be asked. Errors: unknown_model, provider_key_missing, where it could not be at all. */
   check(model: string): readonly [Dialect, ...Dialect[]];
+  /** Whether it is known what a model costs. */
+  hasPrice(model: string): boolean;
   close(): Promise<void>;
 }

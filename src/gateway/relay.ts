@@ -76,6 +76,8 @@ export function sendFault(
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(body),
       ...(fault.retryAfter === undefined ? {} : { 'retry-after': fault.retryAfter }),
+      // The makers' own clients heed it, whatever they make of the status.
+      ...(fault.status === 402 ? { 'x-should-retry': 'false' } : {}),
     });
     response.end(body);
     return;

@@ -70,6 +70,11 @@ async function addRun(store: Store, id: string, events: number): Promise<number>
             cost_microdollars: null,
             duration_ms: 1.5,
             error: null,
+            reserved_microdollars: null,
+            reserved_tokens: null,
+            charged_microdollars: 0,
+            charged_tokens: 0,
+            settled: null,
           }),
         );
         tx.run(db.insertInto('choices').values({ run, variation: 0, attempt, reason: null, chosen_at: '' }));

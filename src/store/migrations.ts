@@ -194,6 +194,34 @@ export const MIGRATIONS: readonly Migration[] = [
       INSERT INTO house VALUES (1, lower(hex(randomblob(6))));
     `,
   },
+  {
+    version: 3,
+    name: 'budgets',
+    up: `
+      -- JSON: Budget; none = no limit.
+      ALTER TABLE runs ADD COLUMN budget TEXT;
+      ALTER TABLE variations ADD COLUMN budget TEXT;
+      -- What was set aside for a call; what it counts with (from the start all that was set aside, so that a crash needs no
+      -- sums); and how that is known: measured, or assumed. Not settled = under way.
+      ALTER TABLE model_calls ADD COLUMN reserved_microdollars INTEGER;
+      ALTER TABLE model_calls ADD COLUMN reserved_tokens INTEGER;
+      ALTER TABLE model_calls ADD COLUMN charged_microdollars INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE model_calls ADD COLUMN charged_tokens INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE model_calls ADD COLUMN settled TEXT;
+      UPDATE model_calls SET
+        charged_microdollars = coalesce(cost_microdollars, 0),
+        charged_tokens = coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
+          + coalesce(cache_write_tokens, 0),
+        settled = iif(status = 0, 'assumed', 'measured');
+      CREATE INDEX model_calls_open ON model_calls (no) WHERE settled IS NULL;
+      -- A table of its own, because runs are forgotten and what they spent that day is not.
+      CREATE TABLE budget_days (
+        day TEXT PRIMARY KEY,
+        microdollars INTEGER NOT NULL,
+        tokens INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+    `,
+  },
 ];
 
 /** The newest version that a list of migrations leads to. */

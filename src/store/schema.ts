@@ -15,6 +15,15 @@ export interface Schema {
   api_keys: ApiKeysTable;
   idempotency: IdempotencyTable;
   house: HouseTable;
+  budget_days: BudgetDaysTable;
+}
+
+/** What all model calls of a UTC day count with, those under way with all that was set aside for them. */
+export interface BudgetDaysTable {
+  /** YYYY-MM-DD */
+  day: string;
+  microdollars: number;
+  tokens: number;
 }
 
 /** One row: what is true of the whole database. */
@@ -49,6 +58,8 @@ export interface RunsTable {
   forget_at: string | null;
   /** Of the agents' containers, in a cluster; null = the configured one. */
   image: string | null;
+  /** JSON: Budget; null = no limit. */
+  budget: string | null;
 }
 
 export interface VariationsTable {
@@ -62,6 +73,8 @@ export interface VariationsTable {
   dialect: Dialect;
   /** JSON: Limits. */
   limits: string;
+  /** JSON: Budget, over all its attempts; null = no limit of its own. */
+  budget: string | null;
   status: VariationStatus;
   end_reason: EndReason | null;
   message: string | null;
@@ -151,6 +164,14 @@ export interface ModelCallsTable {
   cost_microdollars: number | null;
   duration_ms: number;
   error: string | null;
+  /** The most it can use, as it was set aside; money null = no price. */
+  reserved_microdollars: number | null;
+  reserved_tokens: number | null;
+  /** What it counts with in budgets: while it is under way, and where nobody measured it, all that was set aside. */
+  charged_microdollars: number;
+  charged_tokens: number;
+  /** How that is known; null while it is under way. */
+  settled: 'measured' | 'assumed' | null;
 }
 
 export interface ChoicesTable {

@@ -30,6 +30,7 @@ export interface PodAttempt {
 /** A model that only says who asked. */
 const gateway: Gateway = {
   check: () => ['anthropic'],
+  hasPrice: () => true,
   close: () => Promise.resolve(),
   handle: (_request, response, caller) => {
     response.end(caller.attemptId);

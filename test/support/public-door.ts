@@ -117,6 +117,7 @@ export async function testDoor(options: TestDoorOptions = {}): Promise<TestDoor>
               max_parallel: 1,
               retries: 0,
               image: null,
+              budget: null,
               limits: '{}',
               status: 'running',
               created_at: now(),
@@ -208,6 +209,7 @@ function flowDouble(): FlowDouble {
     deletions: null,
     patch_url: null,
     limits: defaultLimits,
+    budget: null,
     attempts: [
       {
         attempt: 0,
@@ -245,6 +247,7 @@ function flowDouble(): FlowDouble {
     max_parallel: 1,
     retries: 0,
     image: null,
+    budget: null,
     usage,
     variations: [variation],
     last_event_id: 0,
@@ -266,6 +269,7 @@ function flowDouble(): FlowDouble {
     providers: [{ name: 'scripted', kind: 'scripted', base_url: '', key: 'not_needed', key_from: null }],
     default_model: null,
     limits: defaultLimits,
+    budget_day: null,
     max_parallel: 4,
     active_runs: 0,
   };

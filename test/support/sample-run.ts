@@ -40,6 +40,7 @@ export function sampleVariation(index: number, more: Partial<VariationView> = {}
     deletions: 1,
     patch_url: `/api/v1/runs/k3xyzabcde/variations/${index}/patch`,
     limits: defaultLimits,
+    budget: null,
     attempts: [
       {
         attempt: 0,
@@ -77,6 +78,7 @@ export function sampleRun(more: Partial<Run> = {}): Run {
     max_parallel: 2,
     retries: 0,
     image: null,
+    budget: null,
     usage: { ...noUsage, calls: 3 },
     variations: [
       sampleVariation(0),
