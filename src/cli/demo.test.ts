@@ -48,4 +48,4 @@ test('--keep keeps the repository with its branch; Ctrl-C cancels and cleans up'
   running.signal('interrupt');
   expect((await running.done).code).toBe(130);
   expect(leftovers().filter((name) => !before.includes(name))).toHaveLength(1);
-});
+}, 90_000);

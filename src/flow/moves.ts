@@ -51,7 +51,7 @@ export function moveVariation(
           ? { queued_at: at, started_at: null, ended_at: null, stop_reason: null, result_attempt: null }
           : {}),
         ...(to === 'starting' ? { started_at: at, end_reason: null, message: null } : {}),
-        // Where it had to wait for its place, the working clock was put back: see waiting.ts.
+        // Where it had to wait for a pod, its working clock had not begun: see start.ts.
         ...(to === 'running' && row.started_at === null ? { started_at: at } : {}),
         ...(isTerminal(to) ? { ended_at: at, end_reason: how.reason ?? null, message: how.message ?? null } : {}),
       };

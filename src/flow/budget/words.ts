@@ -1,6 +1,6 @@
 import type { BudgetScope } from '../../contract/budget.ts';
 import { CallFault } from '../../gateway/dialect.ts';
-import { BudgetRefusal, type Account } from './ledger.ts';
+import type { Account, BudgetRefusal } from './ledger.ts';
 
 /** Budgets in words, for agents and people. */
 
