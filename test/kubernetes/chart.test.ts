@@ -28,13 +28,14 @@ const config = {
 const repository = '/data/sample';
 
 describe.runIf(isThere)('the chart, installed', () => {
+  const removeNamespace = isThere ? makeNamespace(cluster, namespace) : () => undefined;
   let release: Release;
   beforeAll(async () => {
-    if (cluster === null) return;
-    const removeNamespace = makeNamespace(cluster, namespace);
-    afterAll(removeNamespace);
-    release = await installRelease(cluster, namespace, { config });
-    afterAll(() => release.remove());
+    release = await installRelease(cluster!, namespace, { config });
+  });
+  afterAll(async () => {
+    await release?.remove();
+    removeNamespace();
   });
 
   const logsOf = (what: string) => release.kubectl('logs', '-n', namespace, what);
@@ -145,6 +146,7 @@ describe.runIf(isThere)('the chart, installed', () => {
       await release.kubectl('delete', 'pod', server.pod, '-n', namespace, ...how);
       await takenOver(all.subscriber, server);
     }
+    expect(all.subscriber.connections).toBeGreaterThanOrEqual(3);
     await expectWhole(all);
   });
 

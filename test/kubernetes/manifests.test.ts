@@ -28,7 +28,7 @@ const meant = [
 
 describe.runIf(isThere)('what is rendered', () => {
   const env = { ...process.env, KUBECONFIG: cluster?.kubeconfig };
-  const removals = isThere ? ['', '-agents'].map((ending) => makeNamespace(cluster!, `${namespace}${ending}`)) : [];
+  const removals = isThere ? ['', '-agents'].map((ending) => makeNamespace(cluster, `${namespace}${ending}`)) : [];
   afterAll(() => removals.forEach((remove) => remove()));
 
   it.each(Object.entries(files))('%s: the API server takes every object, to the last field', (_name, args) => {

@@ -58,7 +58,7 @@ export async function installRelease(
   const get = async (...args: string[]): Promise<Kubernetes> => JSON.parse(await kubectl('get', ...args, '-o', 'json'));
   const remove = async () => {
     await helm('uninstall', name, '-n', namespace, '--ignore-not-found', '--wait').catch(() => undefined);
-    await kubectl('delete', 'pv', namespace, '--ignore-not-found', '--wait=false');
+    await kubectl('delete', `pv/${namespace}`, `namespace/${agents}`, '--ignore-not-found', '--wait=false');
     rmSync(home, { recursive: true, force: true });
   };
   let [url, key, notes] = ['', '', ''];
