@@ -1,9 +1,9 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Comparison, Run, RunPage } from '../../src/contract/api.ts';
-import { placeBystanders, BYSTANDER_PORT } from '../support/bystanders.ts';
+import { forbiddenTo, placeBystanders } from '../support/bystanders.ts';
 import { newPerson, type Person } from '../support/cli.ts';
 import { eventsOf, isFinished, objectsOf } from '../support/cluster-house.ts';
 import { chart, hasHelm } from '../support/helm.ts';
@@ -11,6 +11,7 @@ import { ENOUGH, heard, prober, PROBER_PORT, talker, type Seen, type Target } fr
 import { makeNamespace, realCluster, type Kubernetes } from '../support/real-cluster.ts';
 import { installRelease, name, type Release } from '../support/release.ts';
 import { allowAllBut, attemptRights, missed, wordsFor } from '../support/rights.ts';
+import { commandsIn, forwarded, shell } from '../support/typed.ts';
 import { gitAs } from '../support/sources.ts';
 import { subscribe, type Subscriber } from '../support/subscriber.ts';
 import { tempDir } from '../support/temp.ts';
@@ -52,12 +53,12 @@ describe.runIf(isThere)('the chart, installed', () => {
 
   it('is used as its notes say: five variations through the CLI, compared, one chosen and applied here', async () => {
     const [reach = '', tell = '', run = ''] = commandsIn(release.notes);
-    const port = await forwarded(reach);
-    const [url, key] = shell(`${tell.replace('8000', port)}; echo "$AIDEATOR_URL $AIDEATOR_API_KEY"`)
+    const port = await forwarded(cluster!, reach);
+    const [url, key] = shell(cluster!, `${tell.replace('8000', port)}; echo "$AIDEATOR_URL $AIDEATOR_API_KEY"`)
       .trim()
       .split(' ');
     expect(key).toBe(release.key);
-    const words = shell(`aideator() { printf '%s\\n' "$@"; }; ${run}`).trimEnd().split('\n');
+    const words = shell(cluster!, `aideator() { printf '%s\\n' "$@"; }; ${run}`).trimEnd().split('\n');
     const person = newGuest({ AIDEATOR_URL: url ?? '', AIDEATOR_API_KEY: key ?? '' });
     const said = async (...argv: string[]) => {
       const { code, out, err } = await person.run(...argv);
@@ -242,7 +243,7 @@ describe.runIf(isThere)('the chart, installed', () => {
       context.skip();
     }
     const door = { host: `${name}-door.${namespace}.svc`, port: 8001 };
-    const forbidden = await forbiddenTargets(bystanders.open);
+    const forbidden = await forbiddenTo(release, bystanders);
     const open = forbidden.map((each) => ({ ...each, expected: 'open' }));
     const targets: Target[] = [
       { name: 'door', ...door, path: '/attempt/link', expected: '403' },
@@ -273,31 +274,11 @@ describe.runIf(isThere)('the chart, installed', () => {
     expect((await release.over(runId)).status).toBe('cancelled');
   });
 
-  /** What no attempt has to do with. */
-  async function forbiddenTargets(bystander: string): Promise<Target[]> {
-    const [server] = await release.servers();
-    const [node] = (await release.get('nodes')).items;
-    const address = node.status.addresses.find(({ type }: { type: string }) => type === 'InternalIP').address;
-    const kubernetes = await release.get('service', 'kubernetes', '-n', 'default');
-    const [slice] = (
-      await release.get('endpointslices', '-n', 'default', '-l', 'kubernetes.io/service-name=kubernetes')
-    ).items;
-    const places: [string, string, number][] = [
-      ['API server', kubernetes.spec.clusterIP, 443],
-      ['API server itself', slice.endpoints[0].addresses[0], slice.ports[0].port],
-      ['kubelet', address, 10_250],
-      ['another pod', bystander, BYSTANDER_PORT],
-      ['public port', `${name}.${namespace}.svc`, 8000],
-      ['public port of the pod', server.status.podIP, 8000],
-    ];
-    return places.map(([what, host, port]) => ({ name: what, host, port, expected: 'closed' }));
-  }
-
   it('leaves its data and what its notes say when it is removed, and finds them when it comes again', async () => {
     const { body: before } = await release.api<RunPage>('GET', '/api/v1/runs');
     const remove = commandsIn(release.notes).find((each) => each.startsWith('helm uninstall')) ?? '';
     const [uninstall = '', clear = ''] = remove.split(' && ');
-    shell(`${uninstall} --wait`);
+    shell(cluster!, `${uninstall} --wait`);
     expect(await ownObjects()).toEqual(clear.split(' ').filter((word) => word.includes('/')));
     // The namespace of attempts is the chart's.
     await until(
@@ -310,8 +291,8 @@ describe.runIf(isThere)('the chart, installed', () => {
     expect(after.runs.length).toBeGreaterThan(5);
     expect(after).toEqual(before);
 
-    shell(`${uninstall} --wait`);
-    shell(clear);
+    shell(cluster!, `${uninstall} --wait`);
+    shell(cluster!, clear);
     expect(await ownObjects()).toEqual([]);
   });
 
@@ -326,35 +307,6 @@ describe.runIf(isThere)('the chart, installed', () => {
       .toSorted();
   }
 });
-
-/** What is to be typed: the indented lines. */
-function commandsIn(notes: string): string[] {
-  return [...notes.matchAll(/^ {3}(\S.*)$/gm)].map(([, command = '']) => command);
-}
-
-function shell(script: string): string {
-  return execFileSync('sh', ['-ec', script], {
-    env: { ...process.env, KUBECONFIG: cluster!.kubeconfig },
-    encoding: 'utf8',
-  });
-}
-
-/** Runs a command that forwards port 8000, on any free port; resolves with that one. */
-function forwarded(command: string): Promise<string> {
-  const env = { ...process.env, KUBECONFIG: cluster!.kubeconfig };
-  const child = spawn('sh', ['-c', command.replace('8000:', ':')], { env, detached: true });
-  onTestFinished(() => void process.kill(-(child.pid ?? 0)));
-  let out = '';
-  return new Promise((resolve, reject) => {
-    child.stdout.on('data', (chunk: Buffer) => {
-      out += chunk.toString();
-      const port = /Forwarding from 127\.0\.0\.1:(\d+) /.exec(out)?.[1];
-      if (port !== undefined) resolve(port);
-    });
-    child.stderr.on('data', (chunk: Buffer) => (out += chunk.toString()));
-    child.once('close', () => reject(new Error(out)));
-  });
-}
 
 /** Somebody whose machine has no server and no settings of its own. */
 function newGuest(env: Record<string, string>): Person {

@@ -1,5 +1,6 @@
 import { probeOnce, type Seen, type Target } from './pod-agent.ts';
 import type { RealCluster } from './real-cluster.ts';
+import { name, type Release } from './release.ts';
 import { ask } from './cluster-house.ts';
 
 /** Pods that have nothing to do with attempts: one that others may reach, and one behind a policy that lets nobody in. */
@@ -13,7 +14,7 @@ export interface Bystanders {
 }
 
 /** The port they listen on. */
-export const BYSTANDER_PORT = 8080;
+const BYSTANDER_PORT = 8080;
 
 export async function placeBystanders(cluster: RealCluster, namespace: string): Promise<Bystanders> {
   cluster.apply(listener(cluster, namespace, 'open'), listener(cluster, namespace, 'walled'), {
@@ -39,12 +40,12 @@ export async function placeBystanders(cluster: RealCluster, namespace: string): 
   };
 }
 
-function listener({ apiImage }: RealCluster, namespace: string, name: string): object {
+function listener({ apiImage }: RealCluster, namespace: string, pod: string): object {
   const amounts = { cpu: '10m', memory: '64Mi', 'ephemeral-storage': '16Mi' };
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name, namespace, labels: { bystander: name } },
+    metadata: { name: pod, namespace, labels: { bystander: pod } },
     spec: {
       terminationGracePeriodSeconds: 0,
       automountServiceAccountToken: false,
@@ -61,4 +62,23 @@ function listener({ apiImage }: RealCluster, namespace: string, name: string): o
       ],
     },
   };
+}
+
+/** What an attempt has nothing to do with, and everybody else reaches. */
+export async function forbiddenTo({ get, servers, namespace }: Release, { open }: Bystanders): Promise<Target[]> {
+  const [server] = await servers();
+  const [node] = (await get('nodes')).items;
+  const address = node.status.addresses.find(({ type }: { type: string }) => type === 'InternalIP').address;
+  const kubernetes = await get('service', 'kubernetes', '-n', 'default');
+  const slices = await get('endpointslices', '-n', 'default', '-l', 'kubernetes.io/service-name=kubernetes');
+  const [slice] = slices.items;
+  const places: [string, string, number][] = [
+    ['API server', kubernetes.spec.clusterIP, 443],
+    ['API server itself', slice.endpoints[0].addresses[0], slice.ports[0].port],
+    ['kubelet', address, 10_250],
+    ['another pod', open, BYSTANDER_PORT],
+    ['public port', `${name}.${namespace}.svc`, 8000],
+    ['public port of the pod', server.status.podIP, 8000],
+  ];
+  return places.map(([what, host, port]) => ({ name: what, host, port, expected: 'closed' }));
 }
