@@ -19,4 +19,4 @@ const handlers = {
 };
 export type ProviderServer = typeof handlers;
 
-serve(handlers, () => void server.closeAllConnections());
+serve(handlers, () => server.closeAllConnections());
