@@ -1,5 +1,6 @@
 import type { BenchCase } from '../bench-case.ts';
 import { fanOut } from './fan-out.ts';
+import { firstByteCase } from './first-byte.ts';
 import { ingest } from './ingest.ts';
 import { jobStart } from './job-start.ts';
 import { pacedFast } from './paced-fast.ts';
@@ -19,6 +20,7 @@ export const cases: readonly BenchCase[] = [
   stuckReaders,
   paced,
   pacedFast,
+  firstByteCase,
   jobStart,
 ];
 

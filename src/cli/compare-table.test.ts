@@ -61,6 +61,7 @@ const comparison: Comparison = {
   status: 'completed',
   summary: '3 of 4 variations succeeded',
   base: 'a'.repeat(40),
+  budget: null,
   variations: [
     evidence(0, { strategy: 'smallest-change' }),
     evidence(1, {

@@ -2,6 +2,7 @@ import type { Comparison, Evidence } from '../contract/api.ts';
 import { fit, plainLine, widthOf, wrap } from './display.ts';
 import { reasonWords } from './end-reasons.ts';
 import { allTokens, costOf, count, duration, lineChange, money, plural, UNKNOWN } from './format.ts';
+import { budgetWords } from './budget-words.ts';
 import { type Cell, type Column, table } from './table.ts';
 import type { Palette } from './palette.ts';
 
@@ -37,6 +38,7 @@ export function renderComparison(comparison: Comparison, columns: number, palett
     ),
     ...remarks(comparison, columns, palette),
     ...fileLines(comparison, columns, palette),
+    ...budgetLines(comparison, columns, palette),
     ...choiceLines(comparison, columns, palette),
   ];
 }
@@ -140,6 +142,11 @@ function joinShort(names: readonly string[], columns: number): string[] {
     else lines.push(`  ${name}`);
   }
   return lines;
+}
+
+function budgetLines({ budget }: Comparison, columns: number, palette: Palette): string[] {
+  if (budget === null) return [];
+  return ['', ...wrap(`budget: ${budgetWords(budget)}`, columns).map((line) => palette.dim(line))];
 }
 
 function choiceLines({ choice }: Comparison, columns: number, palette: Palette): string[] {

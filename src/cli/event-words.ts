@@ -56,6 +56,8 @@ export function wordsOf(event: Event): Words | null {
         kind: 'status',
         text: endWords(text(data['status']) ?? 'ended', text(data['end_reason']), content),
       };
+    case 'budget':
+      return { ...base, kind: 'status', text: content ?? 'a budget is used up' };
     case 'variation_status':
       return statusWords(base, text(data['status']));
     case 'run_status': {

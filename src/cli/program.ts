@@ -139,6 +139,8 @@ function addRun(program: Command, does: Does): void {
     )
     .option('--max-parallel <count>', 'variations at once', wholeNumber('--max-parallel', 1))
     .option('--timeout <seconds>', 'seconds an attempt may take', wholeNumber('--timeout', 1))
+    .option('--budget <dollars>', 'what all variations may cost together, e.g. 2.50')
+    .option('--budget-tokens <count>', 'tokens that all variations may use together', wholeNumber('--budget-tokens', 1))
     .option('--retries <count>', 'how often a failed variation is tried again by itself', wholeNumber('--retries'))
     .option('--image <image>', 'in a cluster: the image that the agents work in')
     .option('--detach', 'start it and return')

@@ -300,6 +300,7 @@ export const comparison = z
       some: z.array(z.object({ path: z.string(), variations: z.array(z.int()) })),
       one: z.array(z.object({ path: z.string(), variation_id: z.int() })),
     }),
+    budget: budgetView.nullable(),
     choice: choice.nullable(),
   })
   .meta({ id: 'Comparison' });

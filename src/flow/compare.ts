@@ -1,6 +1,7 @@
 import type { Comparison, Evidence } from '../contract/api.ts';
 import type { AttemptResult } from '../contract/attempt.ts';
 import type { RunStatus } from '../contract/run.ts';
+import { budgetView } from './budget/view.ts';
 import type { RunRows } from './views.ts';
 import { summaryOf } from './moves.ts';
 import { noUsage, runningMs } from './views.ts';
@@ -44,6 +45,7 @@ export function compareRun(rows: RunRows, found: ReadonlyMap<number, AttemptResu
     base: rows.run.base,
     variations,
     files: filesTouched(variations),
+    budget: budgetView(rows.run.budget, [...rows.budgets.values()], rows.run.ended_at !== null),
     choice: rows.choice,
   };
 }

@@ -95,6 +95,14 @@ export function refusedBeforeWork(status: number): boolean {
   return (status >= 400 && status < 500) || status === 503 || status === 529;
 }
 
+/**
+ * The HTTP status that a dialect's clients are told. Codex (0.169) repeats a 402 five times and a 400 never; what its error says is
+ * the same.
+ */
+export function statusFor(dialect: Dialect, status: number): number {
+  return dialect === 'responses' && status === 402 ? 400 : status;
+}
+
 interface Said {
   status: number;
   /** AIdeator's own word for it, where it has one. */

@@ -97,6 +97,35 @@ describe.each(dialects)('%s', (dialect) => {
     ]);
   });
 
+  test('a stream that only says that it is there is ended', async () => {
+    const { gateway, upstream } = await before(
+      dialect,
+      (_, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        const pings = setInterval(() => response.write(': still here\n\n'), 20);
+        response.on('close', () => clearInterval(pings));
+      },
+      { timeouts: { idle: 10_000, whole: 200 } },
+    );
+    const got = await post(gateway.baseUrl, dialect, { stream: true });
+    expect(got).toMatchObject({ cut: true, text: expect.stringContaining('was not done after 0.2 s') });
+    expect(await upstream.requests[0]!.closed).toBe(false);
+    expect(await gateway.recorded(1)).toMatchObject([
+      { costMicrodollars: null, error: expect.stringContaining('done') },
+    ]);
+  });
+
+  test('redirects that go round are not followed', async () => {
+    const { gateway, upstream } = await before(dialect, (request, response) => {
+      const hops = Number(new URL(request.url ?? '', 'http://x').searchParams.get('hop') ?? 0) + 1;
+      response.writeHead(307, { location: `${request.url?.split('?')[0]}?hop=${hops}` }).end();
+    });
+    for (let time = 0; time < 10; time++) expect((await post(gateway.baseUrl, dialect)).status).toBe(502);
+    expect(upstream.requests.filter(({ url }) => url.includes('hop='))).toEqual([]);
+    expect(upstream.requests).toHaveLength(10);
+    expect((await gateway.recorded(10)).every((call) => call.costMicrodollars === 0)).toBe(true);
+  });
+
   test('a client that leaves ends the call upstream', async () => {
     const { gateway, upstream } = await beforeScript(dialect, '{ text: one two, delta_chars: 4, stall_after: 1 }');
     const leaving = new AbortController();

@@ -11,9 +11,11 @@ export interface Timeouts {
   firstByte: number;
   /** Between two chunks of the answer. */
   idle: number;
+  /** For all of it: a stream that says only that it is still there ends, too. */
+  whole: number;
 }
 
-export const defaultTimeouts: Timeouts = { connect: 10_000, firstByte: 300_000, idle: 300_000 };
+export const defaultTimeouts: Timeouts = { connect: 10_000, firstByte: 300_000, idle: 300_000, whole: 3_600_000 };
 
 /** An answer of a provider, whatever kind it is. Its body throws when it breaks off. */
 export interface Answer {

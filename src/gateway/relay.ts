@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { CallFault, errorBody, errorEvent, type Dialect } from './dialect.ts';
+import { CallFault, errorBody, errorEvent, statusFor, type Dialect } from './dialect.ts';
 import type { Clock, Timeouts } from './forward.ts';
 import type { Judged } from './judge.ts';
 import type { Mask } from './mask.ts';
@@ -72,7 +72,7 @@ export function sendFault(
   if (response.destroyed || response.writableEnded) return;
   if (!response.headersSent) {
     const body = errorBody(dialect, fault);
-    response.writeHead(fault.status, {
+    response.writeHead(statusFor(dialect, fault.status), {
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(body),
       ...(fault.retryAfter === undefined ? {} : { 'retry-after': fault.retryAfter }),

@@ -58,6 +58,14 @@ export async function serve(serving: Serving, shared: Shared): Promise<void> {
   shared.keys.check(providerName, provider.key);
   if (!progress.counting) await serving.booking.reserve(claimOf(accepted, shared.prices), signal);
   const clock = createClock(call);
+  const { whole } = shared.timeouts;
+  const end = setTimeout(
+    () =>
+      call.abort(
+        new CallFault(504, 'provider_error', `The provider ${providerName} was not done after ${whole / 1000} s.`),
+      ),
+    whole,
+  ).unref();
   try {
     const answer = await askPatiently(serving, accepted, shared, clock);
     progress.answer = answer;
@@ -74,6 +82,7 @@ export async function serve(serving: Serving, shared: Shared): Promise<void> {
     });
   } finally {
     clock.clear();
+    clearTimeout(end);
   }
 }
 

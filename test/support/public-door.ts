@@ -313,7 +313,7 @@ function flowDouble(): FlowDouble {
           ended_at: _ended,
           ...facts
         } = summary(find(id).id);
-        return { ...facts, variations: [], files: { all: [], some: [], one: [] } };
+        return { ...facts, budget: null, variations: [], files: { all: [], some: [], one: [] } };
       }),
     patch: (id, v) =>
       called(`patch ${id} ${v}`, () => {

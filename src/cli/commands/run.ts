@@ -4,6 +4,7 @@ import type { SubmitInput, Submitted, VariationRequest } from '../../contract/ap
 import type { Info } from '../../contract/api-system.ts';
 import { AppError, toAppError } from '../../errors.ts';
 import { isAddress } from '../address.ts';
+import { microdollars } from '../budget-words.ts';
 import type { Client } from '../client.ts';
 import { plainLine, wrap } from '../display.ts';
 import { plural } from '../format.ts';
@@ -26,6 +27,8 @@ export interface RunOptions {
   maxParallel?: number;
   timeout?: number;
   retries?: number;
+  budget?: string;
+  budgetTokens?: number;
   image?: string;
   detach?: boolean;
   stream?: boolean;
@@ -38,6 +41,7 @@ export async function run(session: Session, _args: string[], options: RunOptions
   const client = await session.connectUpToDate();
   const body = await forServer(session, client, request, options);
   const submitted = await submit(session, client, body);
+  session.remark(...(submitted.notes ?? []).map((note) => session.errPalette.warn(plainLine(note))));
   if (options.detach === true) {
     if (session.json) session.printJson(submitted);
     else session.print(`Run ${submitted.run_id} was started. Watch it: aideator watch ${submitted.run_id}`);
@@ -138,7 +142,19 @@ export async function requestOf(session: Session, options: RunOptions): Promise<
     ...(maxParallel === undefined ? {} : { max_parallel: maxParallel }),
     ...(retries === undefined ? {} : { retries }),
     ...(image === undefined ? {} : { image }),
+    ...budgetOf(options),
     ...(timeout === undefined ? {} : { limits: { timeout_seconds: timeout } }),
+  };
+}
+
+/** The budget that was asked for, as the body has it. Errors: invalid_request. */
+function budgetOf({ budget, budgetTokens }: RunOptions): Pick<SubmitInput, 'budget'> {
+  if (budget === undefined && budgetTokens === undefined) return {};
+  return {
+    budget: {
+      ...(budget === undefined ? {} : { max_cost_microdollars: microdollars(budget) }),
+      ...(budgetTokens === undefined ? {} : { max_tokens: budgetTokens }),
+    },
   };
 }
 

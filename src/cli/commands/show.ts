@@ -1,4 +1,5 @@
 import type { AttemptView, Gap, Run, VariationView } from '../../contract/api.ts';
+import { budgetWords } from '../budget-words.ts';
 import { plainLine, plainLines, wrap } from '../display.ts';
 import { endWords, waitingWords } from '../event-words.ts';
 import { allTokens, costOf, count, dateTime, duration, lineChange, money, plural, wallClock } from '../format.ts';
@@ -39,6 +40,7 @@ function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'col
       'used',
       `${plural(run.usage.calls, 'model call')}, ${count(allTokens(run.usage))} tokens, ${money(costOf(run.usage))}`,
     ),
+    ...(run.budget === null ? [] : row('budget', budgetWords(run.budget))),
     ...(run.choice === null
       ? []
       : row(
@@ -75,6 +77,7 @@ function describeVariation(
       '  used',
       `${plural(usage.calls, 'model call')}, ${count(allTokens(usage))} tokens, ${money(costOf(usage))}`,
     ),
+    ...(variation.budget === null ? [] : row('  budget', budgetWords(variation.budget))),
     ...row(
       '  result',
       variation.files_changed === null

@@ -27,7 +27,10 @@ describe('a budget', () => {
     const run = await scene.run({ budget: { max_cost_microdollars: 1000 } });
     expect((await run.call(0, {}, dialect)).status).toBe(200);
     const refused = await run.call(0, {}, dialect);
-    expect([refused.status, refused.headers.get('x-should-retry')]).toEqual([402, 'false']);
+    expect([refused.status, refused.headers.get('x-should-retry')]).toEqual([
+      dialect === 'responses' ? 400 : 402,
+      'false',
+    ]);
     expect(errorIn(refused.text)).toEqual({
       code: 'budget_exhausted',
       message: 'The run’s budget of $0.001 is used up ($0.0011). No more model calls are made.',

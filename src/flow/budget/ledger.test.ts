@@ -127,7 +127,7 @@ describe('the ledger', () => {
     if (last !== undefined) ledger.settle(last, none);
     await wait(0);
     expect(order).toEqual(['modest']);
-    for (const each of held) ledger.settle(each, money(10, 0) as never);
+    for (const each of held) ledger.settle(each, { microdollars: 10, tokens: 0 });
     await Promise.allSettled(asking);
   });
 });
@@ -164,7 +164,7 @@ async function race(seed: number): Promise<{ account: Account; bound: number; re
         bound = Math.max(bound, most);
         check();
         if (next() < 0.5) await wait(0);
-        else await null;
+        else await Promise.resolve();
         const used = next() < 0.1 ? null : Math.floor(next() * (most + 1));
         spent += ledger.settle(held, { microdollars: used, tokens: used === null ? null : 1 }).charged.microdollars;
         check();

@@ -1,0 +1,45 @@
+import { z } from 'zod';
+import { PROVIDER_KINDS } from './contract/dialect.ts';
+
+/** The entries of the configuration that people name themselves. */
+
+/** A provider of models. */
+export const provider = z.strictObject({
+  kind: z.enum(PROVIDER_KINDS).meta({ description: 'The protocol it speaks; openai = any compatible server.' }),
+  base_url: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .meta({ description: 'Without a trailing slash; for openai with its /v1, for the others without.' }),
+  key_env: z.string().min(1).optional().meta({ description: 'Name of the environment variable that holds the key.' }),
+  key_file: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'File that holds the key; read again whenever it changes.' }),
+  key_needed: z.boolean().optional(),
+  headers: z
+    .record(z.string().regex(/^(?!content-|host$|connection$|transfer-)[a-z0-9-]+$/), z.string())
+    .optional()
+    .meta({ description: 'More headers for its requests; names in lower case.' }),
+  script: z.string().optional().meta({ description: 'kind scripted: the script file.' }),
+});
+
+/** An agent of one's own. */
+export const agentEntry = z.strictObject({
+  description: z.string().default(''),
+  command: z.array(z.string()).min(1).meta({ description: 'The ACP command: program and arguments; no shell.' }),
+  env: z
+    .record(z.string(), z.string())
+    .default({})
+    .meta({ description: '{base_url}, {model} and {home} are replaced.' }),
+  mode: z.string().nullable().default(null).meta({ description: 'ACP session mode to set.' }),
+  models: z.record(z.string().min(1), z.string().min(1)).optional().meta({
+    description:
+      'Models it asks for by itself (a `*` at the end stands for any rest), and what it gets: <provider>/<model>, or `same` as its variation’s.',
+  }),
+});
+
+/** How what is configured may be called. */
+export const name = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, dots, dashes; at most 63');
