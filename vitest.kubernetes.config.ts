@@ -6,6 +6,7 @@ export default defineConfig({
     include: ['test/kubernetes/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
+    retry: process.env['CI'] === undefined ? 0 : 1,
     testTimeout: 180_000,
     hookTimeout: 300_000,
   },
