@@ -62,7 +62,7 @@ describe.runIf(isThere)('the chart, installed', () => {
     const person = newGuest({ AIDEATOR_URL: url ?? '', AIDEATOR_API_KEY: key ?? '' });
     const said = async (...argv: string[]) => {
       const { code, out, err } = await person.run(...argv);
-      expect([code, err]).toEqual([0, '']);
+      expect([code, err], out).toEqual([0, '']);
       return out;
     };
 
