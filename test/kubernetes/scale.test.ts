@@ -66,7 +66,7 @@ describe.runIf(cluster !== null)('many attempts', () => {
       const growth = Math.max(...warm.map(({ rss }) => rss)) - (first?.rss ?? 0);
       process.stderr.write(
         `scale: ${total} attempts, ${MAX_PARALLEL} at once: memory ${mb(first?.rss ?? 0)} -> ${mb(samples.at(-1)?.rss ?? 0)} MB, ` +
-          `files ${first?.files} -> ${samples.at(-1)?.files}\n`,
+          `files ${first?.files} -> ${samples.at(-1)?.files}, ${(cpuSeconds(server.pid) / total).toFixed(2)} s of the server's CPU an attempt\n`,
       );
       expect(growth).toBeLessThan(64 * 1024 * 1024);
       // Idle again: no follower, link or upload is left open.
@@ -91,6 +91,13 @@ function activeJobs(): number {
 function usageOf(pid: number): { rss: number; files: number } {
   const kilobytes = Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
   return { rss: kilobytes * 1024, files: readdirSync(`/proc/${pid}/fd`).length };
+}
+
+/** CPU time of a process since it was started, in seconds (proc_pid_stat(5), 100 ticks a second). */
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 function mb(bytes: number): string {
