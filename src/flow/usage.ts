@@ -37,7 +37,10 @@ export function bookCall(context: Books, caller: Called): Booking {
 
   return {
     async reserve(claim, signal) {
-      const aside = await context.budgets.reserve(caller, claim, signal);
+      const aside = await context.budgets.reserve(caller, claim, signal, () => {
+        const words = 'A model call waits: the budget is set aside for others that are under way.';
+        keep(noteCall(context, caller, 'agent_output', words, { code: 'budget_waiting' }));
+      });
       try {
         booked = { ...aside, no: await insertCall(context, caller, claim, aside.day) };
       } catch (error) {

@@ -104,6 +104,7 @@ describe('a budget', () => {
     expect((await run.call(1)).status).toBe(200);
     expect(performance.now() - from).toBeGreaterThan(50);
     expect((await slow).status).toBe(200);
+    expect(run.events('agent_output')[0]?.data).toContain('budget_waiting');
     expect(await run.standing()).toMatchObject({ used_tokens: 20, reserved_tokens: 0 });
   });
 

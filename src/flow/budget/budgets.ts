@@ -37,8 +37,10 @@ export interface Budgets {
   /**
    * Sets aside the most that a call can use. Errors: CallFault (402 budget_exhausted or price_unknown, 429 budget_reserved); the
    * signal's reason.
+   *
+   * @param onWait called once if it has to wait for room
    */
-  reserve(caller: AttemptCaller, claim: Claim, signal: AbortSignal): Promise<SetAside>;
+  reserve(caller: AttemptCaller, claim: Claim, signal: AbortSignal, onWait?: () => void): Promise<SetAside>;
   /** Puts what it used in the place of that; the events tell of accounts that came to another level. */
   settle(
     caller: AttemptCaller,
@@ -122,7 +124,7 @@ export function createBudgets(
   const limited = ({ limit }: Account): boolean => limit.microdollars !== null || limit.tokens !== null;
 
   return {
-    async reserve(caller, claim, signal) {
+    async reserve(caller, claim, signal, onWait) {
       const { runNo, variation, attemptId } = caller;
       const own = accountsOf(runNo);
       const { name, account } = dayAccount();
@@ -140,6 +142,7 @@ export function createBudgets(
             signal,
             onWait: () => {
               waits = true;
+              onWait?.();
               metrics.modelCallsWaiting({ provider, why: 'budget' }, 1);
             },
           },
