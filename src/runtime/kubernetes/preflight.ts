@@ -272,7 +272,7 @@ const look = () => fetch(process.argv[1]).then(
   (answer) => process.exit(answer.status === 403 ? 0 : 3),
   (error) => {
     if (Date.now() < until) return setTimeout(look, 500);
-    console.error(error.cause ?? error);
+    console.error((error.cause ?? error).message);
     process.exit(4);
   },
 );
