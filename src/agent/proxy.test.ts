@@ -94,6 +94,36 @@ test('nothing but models is behind it, for nobody but the agent', async () => {
   expect(answer.statusCode).toBe(403);
 });
 
+test.each([
+  '/v1/../../attempt/lines',
+  '/v1/..%2f..%2fattempt/lines',
+  '/v1/%2e%2e/%2E%2E/attempt/claim',
+  '/v1/.%2e/../repository/info/refs',
+  '/v1beta/..\\..\\attempt\\link',
+  '/v1/./messages',
+])('the rest of the attempt door is not for the agent: %s', async (path) => {
+  const asked: string[] = [];
+  const door = await listen((incoming, response) => {
+    asked.push(incoming.url ?? '');
+    response.end();
+  }, 0);
+  const { port } = door.address() as AddressInfo;
+  const proxy = await startProxy({ door: { url: `http://127.0.0.1:${port}/base`, token: 'secret' }, retryMs: 10 });
+  onTestFinished(() => proxy.close());
+  // As bytes: a URL would be resolved before it is sent.
+  const { hostname, port: own, host } = new URL(proxy.baseUrl);
+  const status = await new Promise((resolve, reject) => {
+    request({ host: hostname, port: own, path, method: 'POST', headers: { host } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    })
+      .once('error', reject)
+      .end();
+  });
+  expect(status).toBe(404);
+  expect(asked).toEqual([]);
+});
+
 test('answers stream: each piece arrives as it is sent, and a cut is a cut', async () => {
   const socket = join(tempDir(), 's');
   let next: (() => void) | undefined;

@@ -66,7 +66,8 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       refuse(response, 403, 'forbidden', 'Only the agent of this attempt is served here.');
       return;
     }
-    if (!/^\/v1(?:beta)?(?:[/?]|$)/.test(url)) {
+    // Behind the same door are journal and result of the attempt: no path of the agent's may lead there, however it is written.
+    if (!/^\/v1(?:beta)?(?:[/?]|$)/.test(url) || climbs(url)) {
       refuse(response, 404, 'not_found', `There is no ${url.split('?')[0]} here; models are under /v1 and /v1beta.`);
       return;
     }
@@ -124,11 +125,14 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       let sent;
       if (door.socket === undefined) {
         const base = new URL(door.url ?? 'http://127.0.0.1');
-        const target = new URL(`${base.pathname.replace(/\/$/, '')}/models${url}`, base);
-        sent =
-          target.protocol === 'https:'
-            ? httpsRequest(target, common)
-            : httpRequest(target, { ...common, agent: connections });
+        // Put together, never resolved: `new URL` would follow dot segments out of /models.
+        const target = {
+          ...common,
+          host: base.hostname.replace(/^\[(.*)\]$/, '$1'),
+          port: base.port === '' ? undefined : base.port,
+          path: `${base.pathname.replace(/\/$/, '')}/models${url}`,
+        };
+        sent = base.protocol === 'https:' ? httpsRequest(target) : httpRequest({ ...target, agent: connections });
       } else {
         sent = httpRequest({ ...common, socketPath: door.socket, path: `/models${url}`, agent: connections });
       }
@@ -164,6 +168,12 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
         server.closeAllConnections();
       }),
   };
+}
+
+/** Whether a path has segments that mean another folder (RFC 3986, 5.2.4), also where they are percent-encoded, or a backslash. */
+function climbs(url: string): boolean {
+  const path = url.split('?')[0] ?? '';
+  return /\\|%5c/i.test(path) || path.split(/\/|%2f/i).some((segment) => /^(?:\.|%2e){1,2}$/i.test(segment));
 }
 
 function passedOn(headers: IncomingHttpHeaders, toDoor: boolean): Record<string, string | string[]> {

@@ -21,7 +21,10 @@ export const pod = {
   secret: '/secret',
   token: '/secret/token',
   recorder: { name: 'recorder', command: ['node', '/app/dist/agent/pod-recorder-main.js'] },
-  agent: { name: 'agent', command: ['tini', '--', 'node', '/app/dist/agent/pod-launcher-main.js'] },
+  agent: {
+    name: 'agent',
+    command: ['tini', '--', 'node', '--disable-sigusr1', '/app/dist/agent/pod-launcher-main.js'],
+  },
   /** Of both containers. */
   uid: 1000,
   /** Names in the recorder's environment. */

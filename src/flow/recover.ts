@@ -81,7 +81,15 @@ async function openAttempts(context: RunningContext): Promise<OpenAttempt[]> {
 async function takeOver(context: RunningContext, conductor: Conductor, open: OpenAttempt): Promise<void> {
   const { attempt } = open;
   const { attemptId } = attempt;
-  const ref = { attemptId, handle: open.handle, lastSeq: open.lastSeq };
+  const { runId, variation } = attempt;
+  const ref = {
+    attemptId,
+    runId,
+    variation,
+    attempt: attempt.attempt,
+    handle: open.handle,
+    lastSeq: open.lastSeq,
+  };
   let became: Became;
   try {
     became = await context.runtime.adopt(ref, (found) => tell(context, attempt, found));

@@ -167,9 +167,11 @@ export function createConductor(context: RunningContext): Conductor {
 
   const events: RuntimeEvents = {
     started: async (attemptId, handle) => {
-      await store.write({
-        within: (tx) => void tx.run(db.updateTable('attempts').set({ handle }).where('id', '=', attemptId)),
-      });
+      await keepTrying(attemptId, 'that the attempt was started', BATCH_TRIES, () =>
+        store.write({
+          within: (tx) => void tx.run(db.updateTable('attempts').set({ handle }).where('id', '=', attemptId)),
+        }),
+      );
     },
     batch: async (attemptId, batch) => {
       const attempt = live.get(attemptId);

@@ -8,6 +8,10 @@ import type { EndReason } from '../contract/run.ts';
 /** What a runtime needs to find an attempt again after the server died. */
 export interface AttemptRef {
   attemptId: string;
+  runId: string;
+  variation: number;
+  /** 0 for the first of its variation. */
+  attempt: number;
   /** As stored by {@link RuntimeEvents.started}; null if the server died before. */
   handle: string | null;
   /** The seq of the last event stored. */

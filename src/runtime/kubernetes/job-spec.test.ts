@@ -79,6 +79,8 @@ describe('a Job', () => {
     const names = agent?.volumeMounts.map(({ name }) => name);
     expect(names).toEqual(['workspace', 'home', 'tmp', 'link']);
     expect(agent?.volumeMounts.find(({ name }) => name === 'link')).toMatchObject({ readOnly: true });
+    // Node opens its inspector on SIGUSR1, and the agent is of the launcher's user.
+    expect(agent?.command).toContain('--disable-sigusr1');
     expect(agent?.env.map(({ name }) => name)).toEqual(['HOME', 'TMPDIR']);
     const [recorder] = podOf(plan()).initContainers;
     expect(recorder).toMatchObject({ name: 'recorder', restartPolicy: 'Always' });

@@ -43,6 +43,7 @@ function specOf(run = 'k3xyzabcde'): AttemptSpec {
 }
 
 const NAME = jobName('k3xyzabcde', 0, 0);
+const place = { runId: 'k3xyzabcde', variation: 0, attempt: 0 };
 const POD = `${NAME}-x7k2p`;
 const running = statusOf('Running', state.running, state.running);
 
@@ -138,6 +139,22 @@ describe('a Job', () => {
     await until(() => told.ends.length > 0);
     expect(told.ends).toMatchObject([{ kind: 'not_started', reason: 'admission_refused' }]);
     expect(JSON.stringify(told.ends)).toContain('exceeded quota: none');
+  });
+
+  it('that is being made while the server ends does not hold it up', async () => {
+    const cluster = playCluster();
+    const { runtime, told } = runtimeOn(cluster, tempDir());
+    const { createJob } = cluster;
+    const gate = Promise.withResolvers<void>();
+    cluster.createJob = async (job) => {
+      await gate.promise;
+      return createJob(job);
+    };
+    await runtime.start(specOf());
+    const closed = runtime.close();
+    gate.resolve();
+    await closed;
+    expect(told.ends).toEqual([]);
   });
 
   it('waits for an API that is away, and can be stopped meanwhile', async () => {
@@ -312,6 +329,7 @@ describe('a second pod of the same Job', () => {
 describe('a new server', () => {
   const ref = (spec: AttemptSpec, told: Told) => ({
     attemptId: spec.attempt_id,
+    ...place,
     handle: told.handle,
     lastSeq: told.seqs.at(-1) ?? 0,
   });
@@ -350,7 +368,7 @@ describe('a new server', () => {
     const after = runtimeOn(cluster, directory);
     const found: string[] = [];
     const became = await after.runtime.adopt(
-      { attemptId: spec.attempt_id, handle: null, lastSeq: 0 },
+      { attemptId: spec.attempt_id, ...place, handle: null, lastSeq: 0 },
       async (each) => void found.push(each),
     );
     expect([became, ...found]).toEqual(['not_started', 'not_started']);
@@ -370,6 +388,38 @@ describe('a new server', () => {
     expect(await after.runtime.adopt(ref(spec, before.told), quietly)).toBe('lost');
     await until(() => after.told.ends.length > 0);
     expect(after.told.ends).toMatchObject([{ kind: 'not_started', reason: 'job_deleted' }]);
+  });
+
+  it('knows a Job by its name where the API is away at its start, and deletes no other one', async () => {
+    const cluster = playCluster();
+    const directory = tempDir();
+    const before = runtimeOn(cluster, directory);
+    const spec = specOf();
+    await started(cluster, before.runtime, spec, before.told);
+    await before.runtime.close();
+    cluster.sync = () => Promise.resolve(false);
+    const after = runtimeOn(cluster, directory);
+    const unwritten = { attemptId: spec.attempt_id, ...place, handle: null, lastSeq: 0 };
+    expect(await after.runtime.adopt(unwritten, quietly)).toBe('running');
+    cluster.pod(NAME, { phase: 'Pending' });
+    await after.runtime.stop(spec.attempt_id, 'cancelled');
+    await until(() => after.told.ends.length > 0);
+    expect(cluster.asked.filter((each) => each.startsWith('delete'))).toEqual([`delete job ${NAME}`]);
+  });
+
+  it('deletes a Job that should have finished, and does not, because its agent holds its launcher', async () => {
+    const cluster = playCluster();
+    const { runtime, told } = runtimeOn(cluster, tempDir());
+    const spec = specOf();
+    await started(cluster, runtime, spec, told);
+    cluster.pod(NAME, running);
+    await runtime.remove(spec.attempt_id, 'expire');
+    expect(await runtime.orphans(new Set())).toEqual([]);
+    expect(cluster.asked).not.toContain(`delete job ${NAME}`);
+    // Its grace, and the time that was set above.
+    await until(async () => (await runtime.orphans(new Set())).includes(spec.attempt_id));
+    await runtime.remove(spec.attempt_id, 'expire');
+    expect(cluster.asked.at(-1)).toBe(`delete job ${NAME}`);
   });
 
   it('finds Jobs of which no run knows, and leaves alone those that expire', async () => {

@@ -39,6 +39,8 @@ export interface KubernetesRuntimeOptions {
 const SYNC_MS = 30_000;
 /** Between two tries to make a Job while the API is away (ms). */
 const AGAIN_MS = 2000;
+/** How long the end of the server waits for Jobs that are being made (ms): the next one finds them. */
+const LEAVE_MS = 5000;
 
 /** What is stored of an attempt to find it again. */
 interface Handle {
@@ -54,6 +56,15 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
   /** Being made: aborted, with the reason, where they are stopped before they exist. */
   const launching = new Map<string, { stop: AbortController; done: Promise<void> }>();
   const closing = new AbortController();
+  /** Jobs that expire once they have finished, and have not: since when that was seen (ms since the epoch). */
+  const unfinished = new Map<string, number>();
+
+  /** Whether a Job should have finished long ago: its attempt is over, its result and log are stored. */
+  function isOverdue(attemptId: string): boolean {
+    const since = unfinished.get(attemptId) ?? Date.now();
+    unfinished.set(attemptId, since);
+    return Date.now() - since > settings.grace_seconds * 1000 + (options.goingMs ?? 60_000);
+  }
 
   cluster.onChange((attemptId) => attempts.get(attemptId)?.look());
   const clock = setInterval(() => {
@@ -87,6 +98,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       })
       .finally(() => leaving.delete(gone));
     leaving.add(gone);
+    if (closing.signal.aborted) attempt.leave();
     attempt.look();
     return attempt;
   }
@@ -106,6 +118,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       await events.ended(attemptId, { kind: 'not_started', reason, message });
       await pods.close(attemptId);
     };
+    let waitsFor: string | null = null;
     for (;;) {
       if (closing.signal.aborted) return;
       if (stop.signal.aborted) {
@@ -117,11 +130,16 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
         break;
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        if (error instanceof ApiError ? isFinal(error) : isOurs(error)) {
+        if (error instanceof ApiError && isFinal(error)) {
           await refused('admission_refused', `Kubernetes refused the Job: ${message}`);
           return;
         }
-        await events.waiting(attemptId, { reason: 'ClusterUnreachable', message });
+        if (isOurs(error)) {
+          await refused('setup_failed', `The attempt could not be started: ${message}`);
+          return;
+        }
+        if (message !== waitsFor) await events.waiting(attemptId, { reason: 'ClusterUnreachable', message });
+        waitsFor = message;
         await pause(AGAIN_MS, undefined, { signal: AbortSignal.any([stop.signal, closing.signal]) }).catch(
           () => undefined,
         );
@@ -167,8 +185,8 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     const { attemptId } = ref;
     const handle = ref.handle === null ? null : (JSON.parse(ref.handle) as Handle);
     const isKnown = await cluster.sync(SYNC_MS);
-    const job =
-      handle === null ? cluster.jobs().find((each) => attemptOf(each) === attemptId) : cluster.job(handle.job);
+    const name = handle?.job ?? jobName(ref.runId, ref.variation, ref.attempt);
+    const job = cluster.job(name);
     const intake = await pods.open(attemptId, null);
     if (handle === null && isKnown && intake.have === 0) {
       // Its Job may exist without its Secret, and the token is known to nobody any more: it never began.
@@ -184,7 +202,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     }
     const became = intake.ended ? 'finished' : job === undefined && isKnown ? 'lost' : 'running';
     await found(became);
-    await attend(attemptId, handle?.job ?? job?.metadata.name ?? '', { isNew: false, lastSeq: ref.lastSeq });
+    await attend(attemptId, name, { isNew: false, lastSeq: ref.lastSeq });
     return became;
   }
 
@@ -227,7 +245,9 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
         const { name, uid } = job.metadata;
         // One whose agent's container never ran does not end by itself, and would never expire.
         const isStuck = situationOf(job, cluster.podsOf(attemptId)[0], settings).kind === 'waiting';
-        if (how === 'now' || isStuck) await cluster.deleteJob(name, uid);
+        // Nor does one whose agent holds its launcher: it was given its time, see `orphans`.
+        const isLate = isExpiring(job) && !isFinished(job);
+        if (how === 'now' || isStuck || isLate) await cluster.deleteJob(name, uid);
         else await cluster.patchJob(name, { spec: { ttlSecondsAfterFinished: settings.job_ttl_seconds } });
       }
       await pods.remove(attemptId);
@@ -237,11 +257,14 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       const found = new Set(await pods.list());
       for (const job of cluster.jobs()) {
         const attemptId = attemptOf(job);
-        // One with a time to live is over, and looked after.
-        const isSettled =
-          job.spec?.ttlSecondsAfterFinished !== undefined || job.metadata.deletionTimestamp !== undefined;
-        if (attemptId !== undefined && !isSettled && !isProbe(job)) found.add(attemptId);
+        if (attemptId === undefined || isProbe(job) || job.metadata.deletionTimestamp !== undefined) continue;
+        // One that expires is looked after by the cluster, once it has finished: that takes a moment, not minutes.
+        if (isExpiring(job) && (isFinished(job) || !isOverdue(attemptId))) continue;
+        found.add(attemptId);
       }
+      for (const attemptId of unfinished.keys())
+        if (!cluster.jobs().some((job) => attemptOf(job) === attemptId && !isFinished(job)))
+          unfinished.delete(attemptId);
       return [...found].filter((attemptId) => !known.has(attemptId) && !launching.has(attemptId));
     },
 
@@ -250,12 +273,24 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
     close: async () => {
       closing.abort();
       clearInterval(clock);
+      // What is being made comes first: it would be attended after all were told to leave.
+      const made = Promise.all([...launching.values()].map(({ done }) => done));
+      await Promise.race([made, pause(LEAVE_MS, undefined, { ref: false })]);
       for (const attempt of attempts.values()) attempt.leave();
-      await Promise.all([...launching.values()].map(({ done }) => done));
       await Promise.all(leaving);
       await cluster.close();
     },
   };
+}
+
+function isExpiring(job: Job): boolean {
+  return job.spec?.ttlSecondsAfterFinished !== undefined;
+}
+
+function isFinished(job: Job): boolean {
+  return (job.status?.conditions ?? []).some(
+    ({ type, status }) => status === 'True' && (type === 'Complete' || type === 'Failed'),
+  );
 }
 
 function attemptOf(job: Job): string | undefined {

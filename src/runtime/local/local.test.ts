@@ -210,7 +210,14 @@ describe('a new server', () => {
     return {
       spec,
       told,
-      ref: { attemptId: spec.attempt_id, handle: told.handle, lastSeq: seqs(told).at(-1) ?? 0 },
+      ref: {
+        attemptId: spec.attempt_id,
+        runId: 'r',
+        variation: 0,
+        attempt: 0,
+        handle: told.handle,
+        lastSeq: seqs(told).at(-1) ?? 0,
+      },
     };
   }
 
@@ -265,7 +272,7 @@ describe('a new server', () => {
     const directory = tempDir();
     const spec = await specOf('echo');
     const { runtime, told } = runtimeOn(directory);
-    const ref = { attemptId: spec.attempt_id, handle: null, lastSeq: 0 };
+    const ref = { attemptId: spec.attempt_id, runId: 'r', variation: 0, attempt: 0, handle: null, lastSeq: 0 };
     expect(await runtime.adopt(ref, quietly)).toBe('not_started');
     mkdirSync(join(directory, spec.attempt_id));
     expect(await runtime.adopt(ref, quietly)).toBe('not_started');

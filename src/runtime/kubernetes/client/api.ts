@@ -1,5 +1,6 @@
 import { answeredWith } from './api-error.ts';
 import type { Job, KubernetesEvent, KubernetesObject, List, NewObject, Pod, ResourceQuota, Secret } from './objects.ts';
+import { AppError } from '../../../errors.ts';
 import type { StreamEnd, StreamRequest, Transport, UnaryRequest } from './transport.ts';
 
 /** What is asked of one call besides its subject. */
@@ -96,7 +97,11 @@ export function createApi(transport: Transport, namespace: string): KubernetesAp
   const core = `/api/v1/namespaces/${namespace}`;
   const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
   const paths = { jobs, pods: `${core}/pods` } as const;
-  const named = (path: string, name: string): string => `${path}/${encodeURIComponent(name)}`;
+  const named = (path: string, name: string): string => {
+    // `DELETE …/jobs/` is the whole collection to Kubernetes.
+    if (name === '') throw new AppError('internal', `An object of ${path} has no name.`);
+    return `${path}/${encodeURIComponent(name)}`;
+  };
   const json = <T>(
     request: Pick<UnaryRequest, 'method' | 'path' | 'query' | 'body' | 'contentType'>,
     options: CallOptions = {},
