@@ -1,90 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { playCluster, state, statusOf, type PlayedCluster } from '../../../test/support/played-cluster.ts';
+import { describe, expect, it } from 'vitest';
+import { playCluster, state, statusOf } from '../../../test/support/played-cluster.ts';
 import { journalOf } from '../../../test/support/played-recorder.ts';
+import { NAME, POD, running, runtimeOn, specOf, started } from '../../../test/support/runtime-on-cluster.ts';
 import { tempDir } from '../../../test/support/temp.ts';
 import { until } from '../../../test/support/until.ts';
-import type { AttemptSpec } from '../../contract/attempt.ts';
-import { newAttemptId } from '../../contract/ids.ts';
-import { kubernetesSettings } from '../../contract/kubernetes.ts';
-import { jobName } from '../../contract/pod.ts';
-import { defaultLimits } from '../../contract/run.ts';
 import { AppError } from '../../errors.ts';
-import type { AttemptEnd, Runtime } from '../runtime.ts';
 import { ApiError } from './client/api-error.ts';
-import { createKubernetesRuntime } from './kubernetes.ts';
-import { createPods } from './pods.ts';
 
 /** The runtime against a cluster whose moves are the test's: see played-cluster.ts. */
-
-interface Told {
-  handle: string | null;
-  seqs: number[];
-  waiting: string[];
-  transport: string[];
-  ends: AttemptEnd[];
-}
-
-function specOf(run = 'k3xyzabcde'): AttemptSpec {
-  return {
-    v: 1,
-    run_id: run,
-    variation_id: 0,
-    attempt: 0,
-    attempt_id: newAttemptId(),
-    prompt: 'a prompt that must be in no object',
-    agent: { name: 'builtin', command: ['x'], env: {}, mode: null, image: null },
-    model: 'scripted/any',
-    dialect: 'anthropic',
-    door: { token: 'at_secret' },
-    repository: { source: 'unused', base: 'a'.repeat(40) },
-    limits: defaultLimits,
-  };
-}
-
-const NAME = jobName('k3xyzabcde', 0, 0);
-const place = { runId: 'k3xyzabcde', variation: 0, attempt: 0 };
-const POD = `${NAME}-x7k2p`;
-const running = statusOf('Running', state.running, state.running);
-
-function runtimeOn(
-  cluster: PlayedCluster,
-  directory: string,
-  limits: Record<string, number> = {},
-  stopGraceMs = 60_000,
-) {
-  const told: Told = { handle: null, seqs: [], waiting: [], transport: [], ends: [] };
-  const pods = createPods({ directory });
-  const runtime = createKubernetesRuntime({
-    cluster,
-    pods,
-    settings: kubernetesSettings.parse({ start_timeouts: limits, grace_seconds: 5 }),
-    doorUrl: 'http://door.test:8001',
-    instance: 'a1b2c3',
-    version: '0.0.0',
-    stopGraceMs,
-    lookMs: 20,
-    drainMs: 300,
-    goingMs: 100,
-    preflight: () => Promise.resolve([]),
-    events: {
-      started: async (_attempt, handle) => {
-        told.handle = handle;
-      },
-      batch: async (_attempt, { envelopes }) => void told.seqs.push(...envelopes.map(({ seq }) => seq)),
-      waiting: async (_attempt, { message }) => void told.waiting.push(message),
-      transport: (_attempt, message) => void told.transport.push(message),
-      ended: async (_attempt, end) => void told.ends.push(end),
-    },
-  });
-  onTestFinished(() => runtime.close());
-  return { runtime, told, pods };
-}
-
-async function started(cluster: PlayedCluster, runtime: Runtime, spec: AttemptSpec, told: Told) {
-  await runtime.start(spec);
-  await until(() => told.handle !== null);
-}
 
 describe('a Job', () => {
   it('is made suspended, given its Secret, let go, and followed to its last word', async () => {
@@ -323,118 +247,6 @@ describe('a second pod of the same Job', () => {
     cluster.removePod('another');
     await pause(60);
     expect(told.ends).toEqual([]);
-  });
-});
-
-describe('a new server', () => {
-  const ref = (spec: AttemptSpec, told: Told) => ({
-    attemptId: spec.attempt_id,
-    ...place,
-    handle: told.handle,
-    lastSeq: told.seqs.at(-1) ?? 0,
-  });
-  const quietly = () => Promise.resolve();
-
-  it('finds an attempt that runs and goes on where the last one stopped', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    const pod = cluster.pod(NAME, running);
-    await before.pods.get(spec.attempt_id)?.claim(pod.metadata.uid);
-    await until(() => cluster.following(POD) === 1);
-    const journal = journalOf(spec.attempt_id, { messages: 8 });
-    for (const line of journal.slice(0, 3)) cluster.print(POD, line);
-    await until(() => before.told.seqs.length === 3);
-    await before.runtime.close();
-    const after = runtimeOn(cluster, directory);
-    expect(await after.runtime.adopt(ref(spec, before.told), quietly)).toBe('running');
-    await until(() => cluster.following(POD) === 1);
-    // The log API repeats itself after a resume.
-    for (const line of journal.slice(1)) cluster.print(POD, line);
-    await until(() => after.told.ends.length > 0);
-    expect(after.told.ends).toMatchObject([{ kind: 'eof', complete: true }]);
-    expect(after.told.seqs).toEqual([4, 5, 6, 7, 8, 9]);
-  });
-
-  it('deletes a Job whose making was never written down, and rules that it never began', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
-    const after = runtimeOn(cluster, directory);
-    const found: string[] = [];
-    const became = await after.runtime.adopt(
-      { attemptId: spec.attempt_id, ...place, handle: null, lastSeq: 0 },
-      async (each) => void found.push(each),
-    );
-    expect([became, ...found]).toEqual(['not_started', 'not_started']);
-    expect(after.told.ends).toMatchObject([{ kind: 'not_started', reason: 'lost' }]);
-    expect(cluster.asked).toContain(`delete job ${NAME}`);
-  });
-
-  it('says of an attempt whose Job is gone that it is lost', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
-    cluster.removeJob(NAME);
-    const after = runtimeOn(cluster, directory);
-    expect(await after.runtime.adopt(ref(spec, before.told), quietly)).toBe('lost');
-    await until(() => after.told.ends.length > 0);
-    expect(after.told.ends).toMatchObject([{ kind: 'not_started', reason: 'job_deleted' }]);
-  });
-
-  it('knows a Job by its name where the API is away at its start, and deletes no other one', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
-    cluster.sync = () => Promise.resolve(false);
-    const after = runtimeOn(cluster, directory);
-    const unwritten = { attemptId: spec.attempt_id, ...place, handle: null, lastSeq: 0 };
-    expect(await after.runtime.adopt(unwritten, quietly)).toBe('running');
-    cluster.pod(NAME, { phase: 'Pending' });
-    await after.runtime.stop(spec.attempt_id, 'cancelled');
-    await until(() => after.told.ends.length > 0);
-    expect(cluster.asked.filter((each) => each.startsWith('delete'))).toEqual([`delete job ${NAME}`]);
-  });
-
-  it('deletes a Job that should have finished, and does not, because its agent holds its launcher', async () => {
-    const cluster = playCluster();
-    const { runtime, told } = runtimeOn(cluster, tempDir());
-    const spec = specOf();
-    await started(cluster, runtime, spec, told);
-    cluster.pod(NAME, running);
-    await runtime.remove(spec.attempt_id, 'expire');
-    expect(await runtime.orphans(new Set())).toEqual([]);
-    expect(cluster.asked).not.toContain(`delete job ${NAME}`);
-    // Its grace, and the time that was set above.
-    await until(async () => (await runtime.orphans(new Set())).includes(spec.attempt_id));
-    await runtime.remove(spec.attempt_id, 'expire');
-    expect(cluster.asked.at(-1)).toBe(`delete job ${NAME}`);
-  });
-
-  it('finds Jobs of which no run knows, and leaves alone those that expire', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
-    const after = runtimeOn(cluster, directory);
-    expect(await after.runtime.orphans(new Set([spec.attempt_id]))).toEqual([]);
-    expect(await after.runtime.orphans(new Set())).toEqual([spec.attempt_id]);
-    await after.runtime.remove(spec.attempt_id, 'now');
-    expect(cluster.asked).toContain(`delete job ${NAME}`);
-    expect(await after.runtime.orphans(new Set())).toEqual([]);
   });
 });
 
