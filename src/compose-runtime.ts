@@ -1,4 +1,5 @@
 import { extname, join } from 'node:path';
+import { inheritedEnvironment } from './agent/child-env.ts';
 import type { Config } from './config.ts';
 import { AppError } from './errors.ts';
 import type { Git } from './git/command.ts';
@@ -43,7 +44,7 @@ function makeLocal({ config, attempts, git, events }: RuntimeDeps): MadeRuntime 
       recorder: join(import.meta.dirname, 'agent', `recorder-main${extname(import.meta.filename)}`),
       node: process.execPath,
       // Compiled modules of the recorder are kept: without them each attempt starts a fifth of a second later.
-      env: { ...recorderEnv(config.env), NODE_COMPILE_CACHE: join(config.data_dir, 'cache') },
+      env: { ...inheritedEnvironment(config.env), NODE_COMPILE_CACHE: join(config.data_dir, 'cache') },
     }),
     events,
   });
@@ -104,13 +105,4 @@ async function makeKubernetes(deps: RuntimeDeps): Promise<MadeRuntime> {
       }
     },
   };
-}
-
-/** What a recorder, and an agent's tools through it, may know of the server's environment: never a key. */
-function recorderEnv(env: Config['env']): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && /^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/.test(name)) kept[name] = value;
-  }
-  return kept;
 }

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { makeRuntime } from './compose-runtime.ts';
 import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
-import type { Config } from './config.ts';
+import { readKeyFile, type Config } from './config.ts';
 import { AppError } from './errors.ts';
 import { claimAttempt, repositoryOf } from './flow/claim.ts';
 import { createBudgets } from './flow/budget/budgets.ts';
@@ -164,7 +164,8 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
 
     const flow = createFlow(running, conductor);
     metrics.states(() => flow.states());
-    const keys = createKeys(store, adminKeyOf(config));
+    const { admin_key_file: adminKey } = config;
+    const keys = createKeys(store, adminKey === null ? null : readKeyFile('admin_key_file', adminKey));
     await firstStart(keys);
     let lastAsked = Date.now();
     const app = buildApp({
@@ -202,19 +203,6 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     housekeeping.unref();
     closers.push(() => clearInterval(housekeeping));
     return { url: server.url, flow, close };
-  }
-}
-
-/** Errors: invalid_config. */
-function adminKeyOf(config: Config): string | null {
-  if (config.admin_key_file === null) return null;
-  try {
-    return readFileSync(config.admin_key_file, 'utf8').trim();
-  } catch (error) {
-    throw new AppError('invalid_config', `admin_key_file: ${config.admin_key_file} cannot be read.`, {
-      hint: 'Name a file that holds the key alone.',
-      cause: error,
-    });
   }
 }
 

@@ -252,15 +252,7 @@ function readKeys(
   for (const [providerName, entry] of Object.entries(providers)) {
     if (entry.key_file !== undefined) {
       const path = resolve(cwd, entry.key_file);
-      let key: string;
-      try {
-        key = readFileSync(path, 'utf8').trim();
-      } catch (error) {
-        throw new AppError('invalid_config', `providers.${providerName}.key_file: ${path} cannot be read.`, {
-          hint: 'Name a file that holds the key alone.',
-          cause: error,
-        });
-      }
+      const key = readKeyFile(`providers.${providerName}.key_file`, path);
       keys[providerName] = { key: key === '' ? null : key, from: `file ${path}`, file: path };
     } else if (entry.key_env !== undefined) {
       const key = env[entry.key_env]?.trim();
@@ -270,6 +262,18 @@ function readKeys(
     }
   }
   return keys;
+}
+
+/** The key in a file that a setting names. Errors: invalid_config. */
+export function readKeyFile(setting: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    throw new AppError('invalid_config', `${setting}: ${path} cannot be read.`, {
+      hint: 'Name a file that holds the key alone.',
+      cause: error,
+    });
+  }
 }
 
 function readConfigFile(

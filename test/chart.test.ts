@@ -108,6 +108,7 @@ describe.skipIf(!hasHelm())('rendered', () => {
     const objects = objectsOf(render([]));
     const policy = (name: string) =>
       objects.find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name === name);
+    // Rendered YAML has no type; what is read of it is said here.
     const attempts = policy('demo-aideator-attempts') as unknown as {
       spec: { podSelector: { matchLabels: object }; ingress: unknown[]; egress: { ports: { port: number }[] }[] };
     };

@@ -8,6 +8,15 @@ import { ATTEMPT_VARIABLE } from './process-identity.ts';
 /** All that an agent gets of the recorder's own environment: no key can be in it. */
 const INHERITED = /^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ)$/;
 
+/** What of an environment a recorder, and an agent's tools through it, may know. */
+export function inheritedEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && INHERITED.test(name)) kept[name] = value;
+  }
+  return kept;
+}
+
 /** The provider's own name of a `<provider>/<model>`. */
 export function modelName(model: string): string {
   return model.slice(model.indexOf('/') + 1);
@@ -24,10 +33,7 @@ export function agentEnvironment(
   paths: PlacePaths,
   baseUrl: string,
 ): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && INHERITED.test(name)) result[name] = value;
-  }
+  const result = inheritedEnvironment(env);
   const { home } = paths;
   Object.assign(result, {
     TERM: 'dumb',

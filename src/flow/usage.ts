@@ -8,6 +8,17 @@ import { serverEvent } from './moves.ts';
 /** The status of a call that is under way, or was when its server died: then nobody knows what it used. */
 export const UNDER_WAY = 0;
 
+/** A call of which its provider has said nothing. */
+const unmeasured = {
+  status: UNDER_WAY,
+  input_tokens: null,
+  output_tokens: null,
+  cache_read_tokens: null,
+  cache_write_tokens: null,
+  cost_microdollars: null,
+  duration_ms: 0,
+} as const;
+
 /** So many different refusals of one attempt are told; an agent that goes on trying fills no log. */
 const MOST_NOTES = 20;
 
@@ -81,13 +92,7 @@ async function insertCall(context: Books, caller: Called, claim: Claim, day: str
           provider: providerPart(claim.model),
           model: claim.model,
           dialect: claim.dialect,
-          status: UNDER_WAY,
-          input_tokens: null,
-          output_tokens: null,
-          cache_read_tokens: null,
-          cache_write_tokens: null,
-          cost_microdollars: null,
-          duration_ms: 0,
+          ...unmeasured,
           error: null,
           reserved_microdollars: claim.microdollars,
           reserved_tokens: claim.tokens,
@@ -196,13 +201,7 @@ export async function settleAbandoned(context: Books): Promise<number> {
         attempt_id: row.attemptId,
         timestamp: now(),
         model: row.model,
-        status: UNDER_WAY,
-        input_tokens: null,
-        output_tokens: null,
-        cache_read_tokens: null,
-        cache_write_tokens: null,
-        cost_microdollars: null,
-        duration_ms: 0,
+        ...unmeasured,
         assumed: true,
         charged_microdollars: row.charged_microdollars,
         charged_tokens: row.charged_tokens,

@@ -45,6 +45,7 @@ test('a job that throws is rolled back and rejected alone, with and without with
   const published: string[] = [];
   store.onCommit((committed) => published.push(...committed.flatMap(({ frames }) => texts(frames))));
   const boom = new Error('boom');
+  // What no type allows, and SQLite refuses (STRICT).
   const bad = outputEvent({ data: '"bad"', variation: 'no number' as unknown as number });
   const results = await Promise.allSettled([
     store.write({ events: [outputEvent({ data: '"a"' })] }),

@@ -86,6 +86,7 @@ export function playCluster(): PlayedCluster {
     podsOf: (attemptId) => [...pods.values()].filter((pod) => pod.metadata.labels?.[labels.attemptId] === attemptId),
     onChange: (listener) => void listeners.push(listener),
     createJob: async (body) => {
+      // What is sent has no uid yet; all that a Job says of itself it has.
       const given = body as unknown as Job;
       ask(`create job ${given.metadata.name}`);
       if (jobs.has(given.metadata.name)) throw conflict(given.metadata.name);

@@ -6,6 +6,7 @@ const never = new AbortController().signal;
 const money = (microdollars: number, tokens: number | null = null) => ({ microdollars, tokens });
 const none = { microdollars: 0, tokens: 0 };
 const claim = (microdollars: number | null, tokens = 1) => ({ microdollars, tokens });
+// Vitest types its matchers as `any`; `rejects.toThrow` wants an Error.
 const refusal = (kind: BudgetRefusal['kind']) =>
   expect.objectContaining({ name: 'BudgetRefusal', kind }) as unknown as Error;
 

@@ -145,6 +145,7 @@ describe('Gemini', () => {
       usageMetadata: { promptTokenCount: 1210, cachedContentTokenCount: 10, candidatesTokenCount: 85 },
     });
     expect(chunks.filter(({ candidates }) => candidates[0]?.finishReason !== undefined)).toHaveLength(1);
+    // Without a stream the answer is one chunk, and no list of them.
     const whole = (await ask({ contents: contents([{ text: 'x' }]) })) as unknown as Chunk;
     expect(whole.candidates[0]?.content.parts.map((part) => part['text'] ?? 'call')).toEqual([
       'I should look at it first.',

@@ -26,6 +26,17 @@ describe('a new server', () => {
   });
   const quietly = () => Promise.resolve();
 
+  /** An attempt whose Job was made, and whose server has gone. */
+  async function leftBehind() {
+    const cluster = playCluster();
+    const directory = tempDir();
+    const before = runtimeOn(cluster, directory);
+    const spec = specOf();
+    await started(cluster, before.runtime, spec, before.told);
+    await before.runtime.close();
+    return { cluster, directory, before, spec };
+  }
+
   it('finds an attempt that runs and goes on where the last one stopped', async () => {
     const cluster = playCluster();
     const directory = tempDir();
@@ -50,12 +61,7 @@ describe('a new server', () => {
   });
 
   it('deletes a Job whose making was never written down, and rules that it never began', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
+    const { cluster, directory, spec } = await leftBehind();
     const after = runtimeOn(cluster, directory);
     const found: string[] = [];
     const became = await after.runtime.adopt(
@@ -68,12 +74,7 @@ describe('a new server', () => {
   });
 
   it('says of an attempt whose Job is gone that it is lost', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
+    const { cluster, directory, before, spec } = await leftBehind();
     cluster.removeJob(NAME);
     const after = runtimeOn(cluster, directory);
     expect(await after.runtime.adopt(ref(spec, before.told), quietly)).toBe('lost');
@@ -82,12 +83,7 @@ describe('a new server', () => {
   });
 
   it('knows a Job by its name where the API is away at its start, and deletes no other one', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
+    const { cluster, directory, spec } = await leftBehind();
     cluster.sync = () => Promise.resolve(false);
     const after = runtimeOn(cluster, directory);
     const unwritten = { attemptId: spec.attempt_id, ...place, handle: null, lastSeq: 0 };
@@ -114,12 +110,7 @@ describe('a new server', () => {
   });
 
   it('finds Jobs of which no run knows, and leaves alone those that expire', async () => {
-    const cluster = playCluster();
-    const directory = tempDir();
-    const before = runtimeOn(cluster, directory);
-    const spec = specOf();
-    await started(cluster, before.runtime, spec, before.told);
-    await before.runtime.close();
+    const { cluster, directory, spec } = await leftBehind();
     const after = runtimeOn(cluster, directory);
     expect(await after.runtime.orphans(new Set([spec.attempt_id]))).toEqual([]);
     expect(await after.runtime.orphans(new Set())).toEqual([spec.attempt_id]);

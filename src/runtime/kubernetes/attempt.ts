@@ -1,12 +1,22 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Eof } from '../../contract/attempt.ts';
 import type { KubernetesSettings } from '../../contract/kubernetes.ts';
 import type { EndReason } from '../../contract/run.ts';
+import { toAppError } from '../../errors.ts';
 import { followJournal } from '../follower.ts';
 import type { Intake } from '../pods.ts';
 import type { AttemptEnd, RuntimeEvents } from '../runtime.ts';
 import type { Pod } from './client/objects.ts';
 import type { Cluster, LogFollow } from './cluster.ts';
-import { endOf, obstacleInEvents, recorderStatus, situationOf, type Obstacle, type Situation } from './diagnose.ts';
+import {
+  endOf,
+  isOver,
+  obstacleInEvents,
+  recorderStatus,
+  situationOf,
+  type Obstacle,
+  type Situation,
+} from './diagnose.ts';
 
 /** One attempt in a pod, from the Job that exists to its end: level-triggered, so that what was missed changes nothing. */
 export interface PodAttempt {
@@ -117,7 +127,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
       onProblem: (message) => events.transport(attemptId, `log of ${name}: ${message}`),
       isOver: () => {
         const current = cluster.podsOf(attemptId).find((each) => each.metadata.uid === uid);
-        return current === undefined || isPodOver(current);
+        return current === undefined || isOver(current);
       },
     });
     log = { pod: name, follow };
@@ -205,7 +215,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
     } catch (error) {
       // The API is away or refuses: stop means stop, so it is tried for as long as it takes.
       stopping.deleted = false;
-      events.transport(attemptId, `its Job could not be deleted: ${wordsOf(error)}`);
+      events.transport(attemptId, `its Job could not be deleted: ${toAppError(error).message}`);
     }
   }
 
@@ -227,7 +237,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
     }
     looking = true;
     step()
-      .catch((error: unknown) => events.transport(attemptId, `looking at its pod failed: ${wordsOf(error)}`))
+      .catch((error: unknown) => events.transport(attemptId, `looking at its pod failed: ${toAppError(error).message}`))
       .finally(() => {
         looking = false;
         if (!again) return;
@@ -278,7 +288,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
       });
     } catch (error) {
       if (left.signal.aborted) return;
-      const message = `Its journal could not be followed: ${wordsOf(error)}`;
+      const message = `Its journal could not be followed: ${toAppError(error).message}`;
       events.transport(attemptId, message);
       end = { kind: 'lost', message };
     }
@@ -291,7 +301,8 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
   }
 
   const done = attend().catch((error: unknown) => {
-    if (!left.signal.aborted) events.transport(attemptId, `its end could not be written down: ${wordsOf(error)}`);
+    if (!left.signal.aborted)
+      events.transport(attemptId, `its end could not be written down: ${toAppError(error).message}`);
   });
 
   return {
@@ -320,10 +331,6 @@ function slowStart({ start_timeouts: limits }: KubernetesSettings): Obstacle {
   };
 }
 
-function isPodOver(pod: Pod): boolean {
-  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
-}
-
 function created(pod: Pod): number {
   return Date.parse(pod.metadata.creationTimestamp ?? '') || 0;
 }
@@ -333,12 +340,4 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -72,7 +72,7 @@ function ofJob(condition: { reason?: string | undefined; message?: string | unde
 }
 
 /** Whether all of a pod's containers are over for good. */
-function isOver(pod: Pod): boolean {
+export function isOver(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
 }
 

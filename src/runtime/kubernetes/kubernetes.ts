@@ -6,7 +6,7 @@ import type { EndReason } from '../../contract/run.ts';
 import type { Pods } from '../pods.ts';
 import type { Adoption, AttemptRef, Runtime, RuntimeEvents } from '../runtime.ts';
 import { attendPod, type PodAttempt } from './attempt.ts';
-import { AppError } from '../../errors.ts';
+import { AppError, toAppError } from '../../errors.ts';
 import { ApiError } from './client/api-error.ts';
 import type { Job } from './client/objects.ts';
 import type { Cluster } from './cluster.ts';
@@ -129,7 +129,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
         await make(plan, spec.door.token);
         break;
       } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
+        const { message } = toAppError(error);
         if (error instanceof ApiError && isFinal(error)) {
           await refused('admission_refused', `Kubernetes refused the Job: ${message}`);
           return;
@@ -217,10 +217,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       const done = launch(spec, stop)
         .catch((error: unknown) => {
           if (!closing.signal.aborted)
-            events.transport(
-              spec.attempt_id,
-              `its start failed: ${error instanceof Error ? error.message : String(error)}`,
-            );
+            events.transport(spec.attempt_id, `its start failed: ${toAppError(error).message}`);
         })
         .finally(() => launching.delete(spec.attempt_id));
       launching.set(spec.attempt_id, { stop, done });
@@ -278,6 +275,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       await Promise.race([made, pause(LEAVE_MS, undefined, { ref: false })]);
       for (const attempt of attempts.values()) attempt.leave();
       await Promise.all(leaving);
+      await pods.release();
       await cluster.close();
     },
   };

@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { attemptPaths } from '../../agent/claim.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
 import type { AttemptSpec } from '../../contract/attempt.ts';
-import { AppError } from '../../errors.ts';
+import { AppError, toAppError } from '../../errors.ts';
 import { MAX_LINE_BYTES } from '../../contract/envelope.ts';
 import type { EndReason } from '../../contract/run.ts';
 import type { Git } from '../../git/command.ts';
@@ -49,7 +49,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
       })
       .catch((error: unknown) => {
         if (!stopping.signal.aborted)
-          events.transport(attemptId, `its end could not be written down: ${wordsOf(error)}`);
+          events.transport(attemptId, `its end could not be written down: ${toAppError(error).message}`);
       })
       .finally(() => following.delete(attemptId));
     following.set(attemptId, followed);
@@ -71,7 +71,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
     } catch (error) {
       // The house closes, in whatever order: attempts run on, and the next server finds them.
       if (stopping.signal.aborted || (error instanceof AppError && error.code === 'shutting_down')) return null;
-      const message = `Its journal could not be followed: ${wordsOf(error)}`;
+      const message = `Its journal could not be followed: ${toAppError(error).message}`;
       events.transport(attemptId, message);
       end = { kind: 'lost', message };
     }
@@ -143,7 +143,7 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
         await rename(part, stop);
       } catch (error) {
         // A full disk: without the reason it is a plain cancel, and stops all the same.
-        events.transport(attemptId, `the reason to stop could not be written: ${wordsOf(error)}`);
+        events.transport(attemptId, `the reason to stop could not be written: ${toAppError(error).message}`);
       }
       if (!(await isYetToClaim(directoryOf(attemptId)))) signal(process.pid, 'SIGTERM');
       setTimeout(() => {
@@ -240,10 +240,6 @@ async function hasEof(journal: string): Promise<boolean> {
   } finally {
     await file.close();
   }
-}
-
-function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

@@ -163,6 +163,7 @@ test('a huge object that comes in many pieces is one', async () => {
   await watch.whenSynced();
   server.objects.put(JOBS, 'huge', { text: 'ü€😀'.repeat(400_000) });
   await until(() => told.has('huge'));
+  // A field that Jobs do not have: only its length matters.
   expect((watch.get('huge') as unknown as { text: string }).text).toBe('ü€😀'.repeat(400_000));
 });
 
