@@ -22,7 +22,21 @@ export const attemptSpec = z.strictObject({
     mode: z.string().nullable(),
     /** The image it runs in, in a cluster; null = the configured one. */
     image: z.string().nullable().default(null),
+    /** Files of settings it finds in its HOME: path within it -> text, with the same names replaced as in `env`. */
+    files: z.record(z.string(), z.string()).default({}),
+    /** Absolute paths where the agent itself lies, beside the system's own folders: a sandbox shows it these, read-only. */
+    read_paths: z.array(z.string()).default([]),
   }),
+  /** What keeps the agent in, on this machine. In a cluster the pod does, and this is `none`. */
+  sandbox: z
+    .strictObject({
+      kind: z.enum(['none', 'bubblewrap', 'sandbox-exec']),
+      /** More absolute paths that it may read, by configuration. */
+      read_paths: z.array(z.string()).default([]),
+    })
+    .default({ kind: 'none', read_paths: [] }),
+  /** Whether the door also connects to some hosts beside the models' (`sandbox.allow_hosts`): the agent is then told of the proxy. */
+  egress: z.boolean().default(false),
   /** `<provider>/<model>`. */
   model: z.string(),
   /** Which protocol the agent is to speak with the gateway. */
