@@ -29,6 +29,7 @@ const agents = {
   exits: agentInPod('exit', '3'),
   lingers: agentInPod('linger'),
   writes: agentInPod('write', 'value.txt=done'),
+  swells: agentInPod('swell', '32'),
 };
 
 async function until120(condition: () => boolean | Promise<boolean>): Promise<void> {
@@ -50,7 +51,7 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
     const house = await startClusterHouse(cluster, namespace, {
       script,
       settings: { default_model: 'scripted/any', agents, max_parallel: 10 },
-      kubernetes: { grace_seconds: 20 },
+      kubernetes: { grace_seconds: 20, volumes: { workspace: '16Mi' } },
     });
     const lingers = { agent: 'lingers' };
     const runId = await house.submit({
@@ -65,6 +66,7 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
         lingers, // its pod is deleted by force
         lingers, // its Job's deadline passes
         { agent: 'writes' },
+        { agent: 'swells' }, // its work tree outgrows its volume
       ],
       max_parallel: 10,
     });
@@ -101,13 +103,16 @@ describe.runIf(cluster !== null)('an attempt that is ended while it runs', () =>
       ['failed', 'job_deleted', 'The pod was deleted.'],
       ['failed', 'deadline_exceeded', expect.stringMatching(/Job was active longer than specified deadline/)],
       ['succeeded', 'end_turn', null],
+      ['failed', 'evicted', expect.stringMatching(/EmptyDir volume "workspace" exceeds the limit "16Mi"/)],
     ]);
-    expect([run.status, run.summary]).toEqual(['completed', '1 of 8 variations succeeded']);
+    expect([run.status, run.summary]).toEqual(['completed', '1 of 9 variations succeeded']);
+    expect(await saidBy(house, runId, 8)).toContain('waiting');
 
     // All that was said before the kill is there, and whole where the recorder outlived the agent.
     expect((await saidBy(house, runId, 0)).filter((text) => text.startsWith('before'))).toHaveLength(20);
     expect((await eventsOf(house, runId, 1)).some(({ data }) => data['kind'] === 'stderr')).toBe(true);
-    const whole = run.variations.filter(({ variation_id: each }) => each !== 5);
+    // Neither the forced deletion nor this eviction gives a recorder its grace.
+    const whole = run.variations.filter(({ variation_id: each }) => each !== 5 && each !== 8);
     expect(whole.map(({ attempts: [attempt] }) => [attempt?.log_complete, attempt?.gaps])).toEqual(
       whole.map(() => [true, []]),
     );

@@ -152,6 +152,12 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
       await wait(2);
     }
   },
+  /** Writes one file of so many MiB, says so, and stays. */
+  swell: async () => {
+    writeFileSync('big', Buffer.alloc(Number(args[0]) << 20, 1));
+    say('waiting');
+    return forever();
+  },
   /** Says so, then takes memory until it is killed for it. */
   hog: async () => {
     writeFileSync('before.txt', 'before\n');

@@ -63,6 +63,7 @@ export function runtimeOn(
     lookMs: 20,
     drainMs: 300,
     goingMs: 100,
+    reasonMs: 1000,
     preflight: () => Promise.resolve([]),
     events: {
       started: async (_attempt, handle) => {

@@ -16,6 +16,7 @@ import {
   situationOf,
   type Obstacle,
   type Situation,
+  type Why,
 } from './diagnose.ts';
 
 /** One attempt in a pod, from the Job that exists to its end: level-triggered, so that what was missed changes nothing. */
@@ -47,13 +48,13 @@ export interface PodAttemptOptions {
   drainMs: number;
   /** How much longer than its grace a pod may take to go (ms): after that its node is not answering. */
   goingMs: number;
+  /** How long the reason for an end that the recorder could not know may take to show in what Kubernetes says (ms). */
+  reasonMs: number;
   now?: () => number;
 }
 
 /** What only events tell of is asked for after so long (ms), and then again as often. */
 const EVENTS_AFTER_MS = 3000;
-/** How long the reason for an end that the recorder could not know may take to show in the pod's status (ms). */
-const REASON_WITHIN_MS = 15_000;
 
 export function attendPod(options: PodAttemptOptions): PodAttempt {
   const { attemptId, job: jobName, intake, cluster, events, settings } = options;
@@ -73,7 +74,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
   /** Why it is stopped: by somebody, or by us because it cannot start. */
   let stopping: { reason: EndReason; message: string | null; since: number; deleted: boolean } | null = null;
   /** The last that was said about its end, for when the pod is gone. */
-  let lastEnd: { reason: EndReason; message: string } | null = null;
+  let lastEnd: Why | null = null;
   let looking = false;
   let again = false;
 
@@ -93,12 +94,17 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
     const job = cluster.job(jobName);
     const found = situationOf(job, pod, settings);
     if (pod === undefined && lastPod !== undefined) {
-      // It was there and is gone: what it said last, else that somebody took it away.
-      const gone =
-        lastEnd ?? (job === undefined ? null : { reason: 'job_deleted' as const, message: 'The pod was deleted.' });
-      return { kind: 'over', ...(gone ?? { reason: 'job_deleted', message: 'The Job was deleted.' }) };
+      // It was there and is gone: what was said last, else that somebody took it away.
+      if (lastEnd === null || lastEnd.open === true) {
+        const deletionTimestamp = lastPod.metadata.deletionTimestamp ?? 'unknown';
+        lastEnd = endOf(job, { ...lastPod, metadata: { ...lastPod.metadata, deletionTimestamp } });
+      }
+      return { kind: 'over', ...lastEnd };
     }
-    if (found.kind === 'ending' || found.kind === 'over') lastEnd = { reason: found.reason, message: found.message };
+    if (found.kind === 'ending' || found.kind === 'over') {
+      const { kind: _, ...why } = found;
+      lastEnd = why;
+    }
     if (found.kind === 'ending' && pod?.metadata.deletionTimestamp !== undefined) {
       // By our own clock: the API server's may be another. A kubelet that does not answer leaves a pod like that for ever.
       goingSince ??= now();
@@ -250,19 +256,27 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
   async function refine(eof: Eof): Promise<Eof> {
     if (stopping?.message != null && eof.reason === stopping.reason) return { ...eof, message: stopping.message };
     const isOpen = eof.reason === 'terminated' || (eof.reason === 'agent_exit' && eof.exit === null);
-    if (!isOpen) return eof;
-    for (const until = now() + REASON_WITHIN_MS; now() < until; await pause(250)) {
-      const found = cluster.synced ? situation() : null;
-      if (found?.kind !== 'ending' && found?.kind !== 'over') continue;
-      // Stopped by us through the Job: why is known better than that it was deleted.
-      if (found.reason === 'job_deleted' && stopping !== null)
-        return { ...eof, reason: stopping.reason, message: stopping.message };
-      return { ...eof, reason: found.reason, message: found.message };
-    }
-    return eof;
+    const why = isOpen ? await whyAfterAll() : null;
+    if (why === null) return eof;
+    // Stopped by us through the Job: why is known better than that it was deleted.
+    const { reason, message } = why.reason === 'job_deleted' && stopping !== null ? stopping : why;
+    return { ...eof, reason, message };
   }
 
-  function lostBecause(message: string): AttemptEnd {
+  /** Why it ended, once that is certain or has been waited for long enough; null where nothing says so. */
+  async function whyAfterAll(): Promise<Why | null> {
+    let why: Why | null = null;
+    for (const until = now() + options.reasonMs; now() < until; await pause(Math.min(250, options.reasonMs / 4))) {
+      const found = cluster.synced ? situation() : null;
+      if (found?.kind !== 'ending' && found?.kind !== 'over') continue;
+      why = found;
+      if (why.open !== true) break;
+    }
+    return why;
+  }
+
+  async function lostBecause(message: string): Promise<AttemptEnd> {
+    if (lastEnd?.open === true) await whyAfterAll();
     if (stopping !== null && intake.have === 0) {
       const words = stopping.message ?? 'It was stopped before it had begun.';
       return { kind: 'not_started', reason: stopping.reason, message: words };
@@ -294,7 +308,7 @@ export function attendPod(options: PodAttemptOptions): PodAttempt {
     }
     if (end === null) return;
     if (end.kind === 'eof') end = { ...end, eof: await refine(end.eof) };
-    else end = lostBecause(end.message);
+    else end = await lostBecause(end.message);
     drained = true;
     log?.follow.stop();
     await events.ended(attemptId, end);

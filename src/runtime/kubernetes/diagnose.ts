@@ -23,9 +23,19 @@ export type Situation =
   /** The agent's container runs. */
   | { kind: 'running' }
   /** It is being taken away, or its container has ended: what still comes is the rest. */
-  | { kind: 'ending'; reason: EndReason; message: string }
+  | ({ kind: 'ending' } & Why)
   /** Nothing of it runs, and nothing will. */
-  | { kind: 'over'; reason: EndReason; message: string };
+  | ({ kind: 'over' } & Why);
+
+export interface Why {
+  reason: EndReason;
+  message: string;
+  /**
+   * The Job has not spoken yet: its controller deletes the pods of a Job that is too late first, and says why afterwards
+   * (pkg/controller/job/job_controller.go, syncJob).
+   */
+  open?: true;
+}
 
 /**
  * @param job undefined where there is none (any more)
@@ -63,10 +73,7 @@ function withoutPod(job: Job, settings: Pick<KubernetesSettings, 'start_timeouts
   return { kind: 'waiting', obstacle: null };
 }
 
-function ofJob(condition: { reason?: string | undefined; message?: string | undefined }): {
-  reason: EndReason;
-  message: string;
-} {
+function ofJob(condition: { reason?: string | undefined; message?: string | undefined }): Why {
   const reason = condition.reason === 'DeadlineExceeded' ? 'deadline_exceeded' : 'terminated';
   return { reason, message: `The Job failed: ${condition.message ?? condition.reason ?? 'without a word'}` };
 }
@@ -159,7 +166,7 @@ function timeOf(event: KubernetesEvent): number {
 }
 
 /** Why a pod ended, or is about to: the most particular that can be said. */
-export function endOf(job: Job | undefined, pod: Pod): { reason: EndReason; message: string } {
+export function endOf(job: Job | undefined, pod: Pod): Why {
   const { status } = pod;
   const disrupted = conditionOf(pod, 'DisruptionTarget');
   const words = (prefix: string, text: string | undefined) =>
@@ -195,7 +202,8 @@ export function endOf(job: Job | undefined, pod: Pod): { reason: EndReason; mess
     return { reason: 'lost', message: 'The recorder needed more memory than its limit (OOMKilled).' };
   if (job === undefined || job.metadata.deletionTimestamp !== undefined)
     return { reason: 'job_deleted', message: 'The Job was deleted.' };
-  if (pod.metadata.deletionTimestamp !== undefined) return { reason: 'job_deleted', message: 'The pod was deleted.' };
+  if (pod.metadata.deletionTimestamp !== undefined)
+    return { reason: 'job_deleted', message: 'The pod was deleted.', ...(failed === undefined ? { open: true } : {}) };
   if (agent !== undefined) {
     const code = agent.signal === undefined ? `exit code ${agent.exitCode}` : `signal ${agent.signal}`;
     return {

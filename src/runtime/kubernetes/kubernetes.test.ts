@@ -229,6 +229,24 @@ describe('a pod that ends without a last word', () => {
     await until(() => told.ends.length > 0);
     expect(told.ends).toMatchObject([{ kind: 'eof', eof: { reason: 'preempted' } }]);
   });
+
+  it.each([
+    ['gone', 'deadline_exceeded', 'Job was active longer than specified deadline'],
+    ['going', 'deadline_exceeded', 'Job was active longer than specified deadline'],
+    ['going', 'job_deleted', null],
+  ])('is told what the Job says only after its pod is %s: %s', async (pace, reason, words) => {
+    const { cluster, told, spec, pods, pod } = await speaking(1);
+    cluster.pod(NAME, running, { deletionTimestamp: new Date(Date.now() + 60_000).toISOString() });
+    const lines = journalOf(spec.attempt_id, { messages: 9, reason: 'terminated' });
+    await pods.get(spec.attempt_id)?.lines(Buffer.concat(lines.map(withLf)));
+    if (pace === 'gone') cluster.removePod(pod.metadata.uid);
+    await pause(100);
+    expect(told.ends).toEqual([]);
+    const failed = { type: 'FailureTarget', status: 'True' as const, reason: 'DeadlineExceeded', message: words ?? '' };
+    if (words !== null) cluster.changeJob(NAME, { status: { conditions: [failed] } });
+    await until(() => told.ends.length > 0);
+    expect(told.ends).toMatchObject([{ kind: 'eof', eof: { reason } }]);
+  });
 });
 
 describe('a second pod of the same Job', () => {

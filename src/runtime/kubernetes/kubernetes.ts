@@ -31,6 +31,7 @@ export interface KubernetesRuntimeOptions {
   drainMs?: number;
   /** How much longer than its grace a pod may take to go (ms). */
   goingMs?: number;
+  reasonMs?: number;
   /** Between two looks at every attempt, although nothing was said to have changed (ms). */
   lookMs?: number;
 }
@@ -89,6 +90,7 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       stopGraceMs: options.stopGraceMs ?? 30_000,
       drainMs: options.drainMs ?? 30_000,
       goingMs: options.goingMs ?? 60_000,
+      reasonMs: options.reasonMs ?? 15_000,
     });
     attempts.set(attemptId, attempt);
     const gone = attempt.done
