@@ -8,6 +8,7 @@ import { converse, type Conversation } from './conversation.ts';
 import { watchDisk } from './disk-usage.ts';
 import { endingOfExit, type Ending } from './end-words.ts';
 import type { Journal } from './journal.ts';
+import { createPermissionAnswers } from './permission/answers.ts';
 import type { Place } from './place.ts';
 import { watchSilence } from './silence.ts';
 import type { Stop, StopRequest } from './stop-request.ts';
@@ -71,14 +72,16 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRun
   const { spec, place, journal, stop } = run;
   const { limits } = spec;
   let client: AcpClient | null = null;
+  const { paths } = place;
+  const permissions = createPermissionAnswers(journal, paths);
   const output = createAgentOutput({
     journal,
     maxBytes: limits.max_output_bytes,
     onMessage: (message) => client?.receive(message),
+    onUpdate: permissions.heard,
     onLimit: () => stop.ask('output_limit', `The agent printed more than ${limits.max_output_bytes} bytes.`),
     ready: () => client?.ready() ?? null,
   });
-  const { paths } = place;
   const disk = watchDisk({
     folders: [paths.workspace, paths.home, paths.tmp],
     more: () => journal.bytes,
@@ -90,6 +93,7 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRun
     stdin: agent.stdin,
     onSend: (text) => journal.append('acp_sent', text),
     gone: agent.exited,
+    permit: permissions.answer,
   });
   const reading = output.read(agent.stdout, agent.stderr);
   const conversation = converse(client.agent, {

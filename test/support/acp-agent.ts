@@ -168,6 +168,16 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
       await wait(5);
     }
   },
+  /** Asks with each of the params given as JSON (a list), as often as the second argument says, and says each answer. */
+  ask: async () => {
+    const requests = JSON.parse((args[0] ?? '[]').replaceAll('{cwd}', process.cwd())) as object[];
+    for (let n = 0; n < Number(args[1] ?? 1); n += 1)
+      for (const params of requests) {
+        const answer = await ask('session/request_permission', params);
+        if (n === 0) say(JSON.stringify(answer));
+      }
+    return 'end_turn';
+  },
   permission: async () => {
     const answer = await ask('session/request_permission', {
       sessionId: 's',
