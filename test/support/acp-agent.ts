@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync, writeSync, mkdirSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync, writeSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -85,6 +85,32 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
     }
     say('written');
     return 'end_turn';
+  },
+  /** Does what the prompt says, a line each, behind whatever stands before it: see the cases. */
+  steer: async (prompt) => {
+    const wanted = prompt.split('What the user wants now:\n\n').at(-1) ?? '';
+    for (const line of wanted.split('\n')) {
+      const rest = line.slice(line.indexOf(' ') + 1);
+      const [verb] = line.split(' ', 1);
+      const [name = '', value = ''] = rest.split('=', 2);
+      if (verb === 'write') writeFileSync(name, `${value}\n`);
+      else if (verb === 'append') appendFileSync(name, `${value}\n`);
+      else if (verb === 'see')
+        say(`${name} is ${existsSync(name) ? JSON.stringify(readFileSync(name, 'utf8')) : 'not there'}`);
+      else if (verb === 'say') say(rest);
+      else if (verb === 'repeat') say(prompt);
+      else if (verb === 'gate') while (!existsSync(rest) && !cancelled) await wait(5);
+      else if (verb === 'tool') {
+        const call = { toolCallId: rest, title: `Run ${rest}`, kind: 'execute', status: 'completed' };
+        const content = [{ type: 'content', content: { type: 'text', text: `output of ${rest}` } }];
+        send({
+          method: 'session/update',
+          params: { sessionId: 's', update: { sessionUpdate: 'tool_call', ...call, content } },
+        });
+      } else if (verb === 'exit') process.exit(Number(rest));
+      else if (verb === 'stop') return rest;
+    }
+    return cancelled ? 'cancelled' : 'end_turn';
   },
   nothing: () => 'end_turn',
   stop: () => args[0] ?? 'end_turn',

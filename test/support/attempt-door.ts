@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { openDoor } from '../../src/attempt-api/door.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
-import { claimAttempt, repositoryOf } from '../../src/flow/claim.ts';
+import { claimAttempt, nextPromptOf, repositoryOf, workOf } from '../../src/flow/claim.ts';
 import type { AttemptCaller } from '../../src/flow/context.ts';
 import { createTokenBook, hashToken, newToken } from '../../src/flow/tokens.ts';
 import type { Gateway } from '../../src/gateway/gateway.ts';
@@ -43,6 +43,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   const scene = options.scene ?? mirrorScene();
   const store = testStore();
   const pods = createPods({ directory: tempDir(), maxPatchBytes: 1_000_000 });
+  const dataDir = tempDir();
   const tokens = createTokenBook<Holder>();
   const context = { store, mirrors: scene.mirrors, agents: new Map<string, never>() };
   const errors: unknown[] = [];
@@ -56,6 +57,8 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       git: options.git ?? git,
       claim: (holder, podUid) => claimAttempt(context, pods, holder, podUid),
       repository: (holder) => repositoryOf(context, holder),
+      work: (holder, sha256) => workOf({ store, config: { data_dir: dataDir } }, holder, sha256),
+      nextPrompt: (holder, after) => nextPromptOf(context, holder, after),
       ...(options.maxFetches === undefined ? {} : { maxFetches: options.maxFetches }),
     },
     log: { error: (facts) => void errors.push(facts) },

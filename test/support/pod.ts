@@ -79,6 +79,7 @@ export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
     },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,
+    work: null,
     model: 'test/model-1',
     dialect: 'anthropic',
     repository: { base: repository.head() },
