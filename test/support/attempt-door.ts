@@ -25,6 +25,9 @@ export interface PodAttempt {
   /** With the token. */
   ask(path: string, init?: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> }): Promise<Response>;
   revoke(): void;
+  /** The run's row, and the number that the attempt's row is to have. */
+  runNo: number;
+  attemptNo: number;
 }
 
 /** A model that only says who asked. */
@@ -69,6 +72,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   });
   const url = `http://127.0.0.1:${door.port}`;
 
+  let made = 0;
   async function attempt(ref?: string): Promise<PodAttempt> {
     const { base, mirror } = await scene.mirrors.resolve(scene.repository.path, ref);
     const attemptId = randomUUID();
@@ -102,6 +106,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
         return no;
       },
     });
+    const attemptNo = (made += 1);
     const token = newToken();
     const stopped = new AbortController();
     tokens.admit(hashToken(token), {
@@ -111,7 +116,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       runId,
       variation: 0,
       attempt: 0,
-      attemptNo: 1,
+      attemptNo,
       stopped,
     });
     return {
@@ -123,8 +128,10 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       ask: (path, init = {}) =>
         fetch(`${url}${path}`, { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } }),
       revoke: () => tokens.revoke(hashToken(token)),
+      runNo,
+      attemptNo,
     };
   }
 
-  return { url, port: door.port ?? 0, door, pods, scene, errors, attempt };
+  return { url, port: door.port ?? 0, door, pods, scene, errors, attempt, store, dataDir };
 }

@@ -21,7 +21,9 @@ export function createPodPrompts(options: {
   let told = 0;
   return {
     heard: (no) => {
-      told = Math.max(told, no);
+      if (no <= told) return;
+      told = no;
+      log(`Prompts wait, up to ${no}.`);
     },
     // Nothing was told of: nobody is asked, and a door that is away keeps no attempt from its end.
     next: async (after, signal) => {
