@@ -42,7 +42,7 @@ export async function taskOf(
     .where('attempts.no', '=', attempt.continues)
     .executeTakeFirst();
   if (prompt === undefined || earlier === undefined)
-    throw new AppError('nothing_to_continue', 'What this attempt goes on from is gone.');
+    throw new AppError('internal', 'What this attempt goes on from is gone.');
   const result = JSON.parse(earlier.data) as AttemptResult;
   // A fork has a strategy of its own; one that goes on has its strategy in the record.
   const isFork = attempt.continues === variation.forked_from;
