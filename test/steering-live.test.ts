@@ -180,3 +180,39 @@ models:
   expect((await over(runId)).variations[0]).toMatchObject({ status: 'succeeded', files_changed: 3 });
   expect(await patch(runId, 0)).toContain('+c');
 }, 60_000);
+
+it('a fork of a run under way has its own budget and the run’s: neither is passed, and nothing new is started on one that is used up', async () => {
+  const script = `
+models:
+  worker:
+    price: { input: 1000000, output: 1000000, max_output_tokens: 1000 }
+    conversations:
+      - when: the fork
+        turns:
+${Array.from({ length: 9 }, (_, n) => `          - { text: "step ${n}", tools: [{ name: write, input: { path: "f${n}.txt", content: "x" } }], usage: { input: 900, output: 100 } }`).join('\n')}
+          - { text: Done., usage: { input: 900, output: 100 } }
+      - turns:
+          - { text: "First.", tools: [{ name: write, input: { path: a.txt, content: "a\\n" } }], usage: { input: 900, output: 100 } }
+          - { text: Done., usage: { input: 900, output: 100 } }
+`;
+  const gate = makeGate();
+  const { agents } = steered.settings;
+  const house = await startTestHouse({ script, settings: { default_model: 'scripted/worker', agents } });
+  const { submit, over, tell, fork, run, running } = steer(house);
+  // The second keeps the run under way, so that its accounts stay open.
+  const runId = await submit('Do it.', {
+    variations: [{}, { agent: 'steered' }],
+    budget: { max_tokens: 100_000 },
+  });
+  await running(runId, 1);
+  await tell(runId, 1, `gate ${gate.path}`);
+  await until(async () => (await run(runId)).variations[0]?.status === 'succeeded');
+  expect((await fork(runId, { from: 0, prompt: 'This is the fork.', budget: { max_tokens: 3000 } })).status).toBe(202);
+  await until(async () => (await run(runId)).variations[2]?.ended_at !== null);
+  const forked = (await run(runId)).variations[2];
+  expect(forked).toMatchObject({ status: 'failed', end_reason: 'budget_exhausted', budget: { max_tokens: 3000 } });
+  expect(forked?.files_changed).toBeGreaterThan(1);
+  expect((await tell(runId, 2, 'More.')).body).toMatchObject({ code: 'budget_exhausted', status: 402 });
+  gate.open();
+  await over(runId);
+}, 60_000);

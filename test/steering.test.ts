@@ -50,6 +50,22 @@ describe('a prompt to a variation that is over', () => {
     expect(record.indexOf('first answer')).toBeLessThan(record.indexOf('second answer'));
   }, 60_000);
 
+  it('twice at once is one attempt, with a second turn', async () => {
+    const { submit, over, tell, said } = steer(await startTestHouse(steered));
+    const runId = await submit('write a.txt=one');
+    await over(runId);
+    const both = await Promise.all([1, 2].map((n) => tell(runId, 0, `append a.txt=${n}\nsay ${n}`)));
+    expect(both.map(({ body }) => body.becomes).toSorted((a, b) => a.localeCompare(b))).toEqual([
+      'new_attempt',
+      'next_turn',
+    ]);
+    const { variations } = await over(runId);
+    expect(variations[0]).toMatchObject({ status: 'succeeded', additions: 3, prompts_waiting: 0 });
+    expect(variations[0]?.attempts).toHaveLength(2);
+    const first = both.findIndex(({ body }) => body.becomes === 'new_attempt') + 1;
+    expect(await said(runId, 0, 1)).toEqual([String(first), String(3 - first)]);
+  }, 60_000);
+
   it('after a failure goes on from what was left; a failure of its own leaves the earlier result what counts', async () => {
     const { submit, over, tell, run, patch, retry, said } = steer(await startTestHouse(steered));
     const runId = await submit('write a.txt=one\nexit 3');

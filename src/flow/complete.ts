@@ -126,6 +126,8 @@ async function rescued(
   attempt: LiveAttempt,
   run: { mirror: string; base: string },
 ): Promise<string | null> {
+  // Nobody has worked in it: what lies there is what the recorder had made of it when it died, which may be half of what it was to be.
+  if (!attempt.speaking) return null;
   const repository = { source: context.mirrors.path(run.mirror), base: run.base };
   const result = await context.runtime.rescue(attempt.attemptId, repository);
   return result === null ? null : JSON.stringify(result);
