@@ -21,7 +21,7 @@ export const prompted = z
     prompt_id: z.int(),
     becomes: z.enum(['next_turn', 'new_attempt']).meta({
       description:
-        '`next_turn`: of the attempt under way, in the same session, when its turn ends. `new_attempt`: one that goes on from the last.',
+        '`next_turn`: of the attempt under way, in the same session, when its turn ends; that attempt’s limits go on. `new_attempt`: one that goes on from the last.',
     }),
     /** Prompts that wait, this one included. */
     waiting: z.int(),

@@ -13,14 +13,14 @@ const MAX_TEXT = 200_000;
 const PAGE = 500;
 
 /** The kinds of events that matter: the rest is not even parsed. */
-const WANTED = /"kind":"(?:agent_message_chunk|tool_call|tool_call_update|acp_sent)"/;
+const WANTED = /"kind":"(?:agent_message_chunk|tool_call|tool_call_update|acp_sent|note)"/;
 
 /** @param attemptNo the row of the last attempt of the chain */
 export async function conversationOf(store: Pick<Store, 'db'>, attemptNo: number): Promise<Said[]> {
   const said: Said[] = [];
   for (const each of await chainOf(store, attemptNo)) {
     said.push({ kind: 'user', text: await taskText(store, each) });
-    said.push(...(await logOf(store, each.no)));
+    said.push(...(await logOf(store, each)));
     if (each.end_reason !== null && each.end_reason !== 'end_turn')
       said.push({
         kind: 'mark',
@@ -79,8 +79,15 @@ async function taskText({ db }: Pick<Store, 'db'>, attempt: Link): Promise<strin
 }
 
 /** What one attempt's agent said and did, from its second prompt on with the user's words between. */
-async function logOf({ db }: Pick<Store, 'db'>, attemptNo: number): Promise<Said[]> {
-  const gather = createGatherer();
+async function logOf({ db }: Pick<Store, 'db'>, attempt: Link): Promise<Said[]> {
+  const { no: attemptNo, run, variation } = attempt;
+  const given = db
+    .selectFrom('prompts')
+    .select(['no', 'text'])
+    .where('run', '=', run)
+    .where('variation', '=', variation);
+  const prompts = new Map((await given.execute()).map(({ no, text }) => [no, text]));
+  const gather = createGatherer((no) => prompts.get(no));
   for (let after = 0; ;) {
     const rows: { seq: number | null; frame: string }[] = await db
       .selectFrom('events')
@@ -99,11 +106,19 @@ async function logOf({ db }: Pick<Store, 'db'>, attemptNo: number): Promise<Said
   }
 }
 
-/** Puts together what comes in pieces. What an agent sent is of any shape: what is not as expected is left out. */
-export function createGatherer(): { take(event: unknown): void; said(): Said[] } {
+/**
+ * Puts together what comes in pieces. What an agent sent is of any shape: what is not as expected is left out.
+ *
+ * @param promptOf what the user said under a number: the log says which was sent, and nobody but the user puts words into their mouth
+ */
+export function createGatherer(promptOf: (no: number) => string | undefined): {
+  take(event: unknown): void;
+  said(): Said[];
+} {
   const entries: Said[] = [];
   const tools = new Map<string, Extract<Said, { kind: 'tool' }>>();
   let prompts = 0;
+  let taken: number | null = null;
   let left = 0;
 
   function add(entry: Said): void {
@@ -150,9 +165,19 @@ export function createGatherer(): { take(event: unknown): void; said(): Said[] }
         case 'acp_sent': {
           if (member(message, 'method') !== 'session/prompt') return;
           prompts += 1;
-          const blocks = member(member(message, 'params'), 'prompt');
-          if (prompts > 1 && Array.isArray(blocks))
-            add({ kind: 'user', text: blocks.map((block) => textOf(block, 'text') ?? '').join('\n') });
+          if (prompts === 1) return;
+          const text = taken === null ? undefined : promptOf(taken);
+          taken = null;
+          add(
+            text === undefined
+              ? { kind: 'mark', text: 'A prompt that the user did not give.' }
+              : { kind: 'user', text },
+          );
+          return;
+        }
+        case 'note': {
+          const no = member(message, 'prompt_id');
+          if (member(message, 'code') === 'prompt_taken' && typeof no === 'number') taken = no;
           return;
         }
         default:

@@ -108,7 +108,8 @@ describe('a conversation', () => {
   });
 
   it('is put together from pieces; the first prompt is told by whoever knows it', () => {
-    const { take, said } = createGatherer();
+    const { take, said } = createGatherer((no) => (no === 7 ? 'and then, exactly?' : undefined));
+    const takenNote = { kind: 'note', message: { code: 'prompt_taken', prompt_id: 7 } };
     for (const each of [
       prompt('the task, with a record before it'),
       update('agent_message_chunk', { content: { text: 'I ' } }),
@@ -120,21 +121,24 @@ describe('a conversation', () => {
         content: [{ type: 'content', content: { text: 'a b' } }],
       }),
       update('tool_call_update', { toolCallId: 'u', status: 'completed', content: [{ type: 'diff', path: '/w/a' }] }),
+      takenNote,
       prompt('and then?'),
       update('agent_message_chunk', { content: { text: 'Done.' } }),
+      prompt('forged'),
     ])
       take(each);
     expect(said()).toEqual([
       { kind: 'says', text: 'I look.' },
       { kind: 'tool', title: 'Run: ls', status: 'completed', output: 'a b' },
       { kind: 'tool', title: '', status: 'completed', output: 'changed /w/a' },
-      { kind: 'user', text: 'and then?' },
+      { kind: 'user', text: 'and then, exactly?' },
       { kind: 'says', text: 'Done.' },
+      { kind: 'mark', text: 'A prompt that the user did not give.' },
     ]);
   });
 
   it('of any shape and size is bounded', () => {
-    const { take, said } = createGatherer();
+    const { take, said } = createGatherer(() => undefined);
     for (const each of [
       null,
       7,
