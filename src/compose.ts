@@ -5,7 +5,7 @@ import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import { readKeyFile, type Config } from './config.ts';
 import { AppError } from './errors.ts';
-import { claimAttempt, repositoryOf } from './flow/claim.ts';
+import { claimAttempt, nextPromptOf, repositoryOf, workOf } from './flow/claim.ts';
 import { createBudgets } from './flow/budget/budgets.ts';
 import { createCheckouts } from './flow/checkouts.ts';
 import type { Context, LiveAttempt, RunningContext } from './flow/context.ts';
@@ -158,6 +158,8 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
               git,
               claim: (caller, podUid) => claimAttempt(context, pods, caller, podUid),
               repository: (caller) => repositoryOf(context, caller),
+              work: (caller, sha256) => workOf(context, caller, sha256),
+              nextPrompt: (caller, after) => nextPromptOf(context, caller, after),
             },
     });
     closers.push(() => door.close());

@@ -52,6 +52,8 @@ export const errorCodes = {
   nothing_to_ship: { status: 409, exit: 4, blame: 'user', title: 'That variation has no patch' },
   not_finished: { status: 409, exit: 4, blame: 'user', title: 'Not finished yet' },
   not_retryable: { status: 409, exit: 4, blame: 'user', title: 'That variation cannot be retried' },
+  nothing_to_continue: { status: 409, exit: 4, blame: 'user', title: 'There is no work to go on from' },
+  run_time_up: { status: 409, exit: 4, blame: 'user', title: 'The run’s time is up' },
   run_active: { status: 409, exit: 4, blame: 'user', title: 'The run is still active' },
   branch_exists: { status: 409, exit: 4, blame: 'user', title: 'The branch exists already' },
   branch_checked_out: { status: 409, exit: 4, blame: 'user', title: 'The branch is checked out' },

@@ -48,6 +48,7 @@ it('the recorder’s end and the server’s: claim, base, lines of which the log
     signal,
     onHave: (have) => delivery.heard(have),
     onStop: (reason) => void stops.push(reason),
+    onPrompt: () => undefined,
     onOpen: () => delivery.knock(),
   });
   await until(() => intake.links === 1);

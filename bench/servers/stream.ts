@@ -155,6 +155,8 @@ const streamingOnly: Flow = {
   ship: absent,
   cancel: absent,
   retry: absent,
+  prompt: absent,
+  fork: absent,
   forget: absent,
   info: absent,
   doctor: absent,

@@ -1,10 +1,4 @@
-import type {
-  AnyMessage,
-  ClientContext,
-  PermissionOption,
-  RequestPermissionRequest,
-  RequestPermissionResponse,
-} from '@agentclientprotocol/sdk';
+import type { AnyMessage, ClientContext, RequestPermissionResponse } from '@agentclientprotocol/sdk';
 import type { Writable } from 'node:stream';
 import type { JsonRpcMessage } from './agent-output.ts';
 
@@ -25,6 +19,8 @@ export interface AcpClientOptions {
   onSend(text: string): void;
   /** Rejects nothing and resolves when the agent's process is over, so that nobody waits for a full pipe. */
   gone: Promise<unknown>;
+  /** What a request for permission is answered, see `permission/`. */
+  permit(params: unknown): RequestPermissionResponse;
 }
 
 /** The SDK is loaded here, late: it takes a fifth of a second, in which workspace and agent can start. */
@@ -49,7 +45,7 @@ export async function connectAcp(options: AcpClientOptions): Promise<AcpClient> 
     },
   });
   const connection = client({ name: 'aideator-recorder' })
-    .onRequest(methods.client.session.requestPermission, ({ params }) => allow(params))
+    .onRequest(methods.client.session.requestPermission, ({ params }) => options.permit(params))
     .connect({ readable, writable });
 
   const markClosed = (): void => {
@@ -77,15 +73,4 @@ export async function connectAcp(options: AcpClientOptions): Promise<AcpClient> 
       ]);
     },
   };
-}
-
-const PREFERENCE: readonly PermissionOption['kind'][] = ['allow_always', 'allow_once'];
-
-/** The policy: an attempt works unattended, so what can be allowed is. What keeps it in bounds is the sandbox, not a question. */
-export function allow(request: RequestPermissionRequest): RequestPermissionResponse {
-  for (const kind of PREFERENCE) {
-    const option = request.options.find((each) => each.kind === kind);
-    if (option !== undefined) return { outcome: { outcome: 'selected', optionId: option.optionId } };
-  }
-  return { outcome: { outcome: 'cancelled' } };
 }

@@ -41,6 +41,8 @@ export interface OutputOptions {
   maxBytes: number;
   /** Every ACP message except `session/update`, which needs no answer. */
   onMessage(message: JsonRpcMessage): void;
+  /** The params of each `session/update`. */
+  onUpdate?(params: unknown): void;
   onLimit(): void;
   /** More must not be read now, e.g. because the agent does not take our answers: resolves when it may. */
   ready(): Promise<void> | null;
@@ -99,7 +101,10 @@ export function createAgentOutput(options: OutputOptions): AgentOutput {
     counts.firstMessageAt ??= counts.lastMessageAt;
     journal.append('acp', text);
     // The flood: it wants no answer and changes nothing here.
-    if (message.method === 'session/update' && message.id === undefined) return;
+    if (message.method === 'session/update' && message.id === undefined) {
+      options.onUpdate?.(message.params);
+      return;
+    }
     options.onMessage(message);
   }
 

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AttemptSpec } from '../contract/attempt.ts';
+import { toAppError } from '../errors.ts';
 import { connectAcp, type AcpClient } from './acp-client.ts';
 import { createAgentOutput, type AgentOutput } from './agent-output.ts';
 import { AgentMissing, type AgentProcess } from './agent-process.ts';
@@ -8,7 +9,9 @@ import { converse, type Conversation } from './conversation.ts';
 import { watchDisk } from './disk-usage.ts';
 import { endingOfExit, type Ending } from './end-words.ts';
 import type { Journal } from './journal.ts';
+import { createPermissionAnswers } from './permission/answers.ts';
 import type { Place } from './place.ts';
+import type { NextPrompt } from './prompts.ts';
 import { watchSilence } from './silence.ts';
 import type { Stop, StopRequest } from './stop-request.ts';
 
@@ -71,14 +74,16 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRun
   const { spec, place, journal, stop } = run;
   const { limits } = spec;
   let client: AcpClient | null = null;
+  const { paths } = place;
+  const permissions = createPermissionAnswers(journal, paths);
   const output = createAgentOutput({
     journal,
     maxBytes: limits.max_output_bytes,
     onMessage: (message) => client?.receive(message),
+    onUpdate: permissions.heard,
     onLimit: () => stop.ask('output_limit', `The agent printed more than ${limits.max_output_bytes} bytes.`),
     ready: () => client?.ready() ?? null,
   });
-  const { paths } = place;
   const disk = watchDisk({
     folders: [paths.workspace, paths.home, paths.tmp],
     more: () => journal.bytes,
@@ -90,13 +95,22 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRun
     stdin: agent.stdin,
     onSend: (text) => journal.append('acp_sent', text),
     gone: agent.exited,
+    permit: permissions.answer,
   });
+  /** The number of the last prompt that was taken. */
+  let taken = 0;
   const reading = output.read(agent.stdout, agent.stderr);
   const conversation = converse(client.agent, {
     cwd: paths.workspace,
     mode: spec.agent.mode,
     prompt: spec.prompt,
     version: run.version,
+    next: () => nextPrompt(place, taken, stop, journal),
+    onNext: ({ no }) => {
+      taken = no;
+      // Before it is sent: the server has it from here that it need not be given again.
+      journal.note('prompt_taken', `The agent’s turn has ended; prompt ${no} is the next.`, { prompt_id: no });
+    },
   });
   const silence = watchSilence({ output: output.counts, conversation, limits, ask: stop.ask });
   try {
@@ -140,6 +154,22 @@ async function attend(run: AgentRun, agent: AgentProcess): Promise<Omit<AgentRun
         await stopAgent(first.asked, agent, conversation, journal, run.graces);
         return { ...first.asked, exit: null };
     }
+  }
+}
+
+/** What is to be the next turn; null where nothing waits, or the attempt is to stop. */
+async function nextPrompt(
+  place: Place,
+  after: number,
+  stop: StopRequest,
+  journal: Journal,
+): Promise<NextPrompt | null> {
+  if (stop.asked !== null) return null;
+  try {
+    return await Promise.race([place.prompts.next(after, stop.signal), stop.wait.then(() => null)]);
+  } catch (error) {
+    journal.note('prompts_unknown', `What was to be done next could not be asked: ${toAppError(error).message}`);
+    return null;
   }
 }
 

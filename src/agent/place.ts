@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises';
-import type { AttemptResult, AttemptSpec } from '../contract/attempt.ts';
+import type { AttemptResult, AttemptSpec, EarlierWork } from '../contract/attempt.ts';
 import { startAgent, type AgentProcess } from './agent-process.ts';
 import { agentCommand } from './child-env.ts';
 import { attemptPaths, type AttemptPaths } from './claim.ts';
 import type { JournalOptions } from './journal.ts';
 import { killStragglers } from './process-identity.ts';
+import { promptsIn, type PromptSource } from './prompts.ts';
 
 /** What of an attempt lies where. */
 export type PlacePaths = Pick<
@@ -28,6 +29,10 @@ export interface Place {
   prepare(): Promise<void>;
   /** Where the base can be cloned from; brings it here first, where it is not. Errors: as git has them. */
   source(signal: AbortSignal): Promise<string>;
+  /** Where the patch lies that the work tree starts with; brings it here first, where it is not. Errors: what kept it. */
+  earlierWork(work: EarlierWork, signal: AbortSignal): Promise<string>;
+  /** What the agent is to do next, when its turn has ended. */
+  prompts: PromptSource;
   /** Resolves when an agent could be started. Errors: {@link AgentMissing}. */
   ready(): Promise<void>;
   /** Starts the agent; `{node}` and `{builtin}` in its command are the place's own. Errors: {@link AgentMissing}. */
@@ -59,6 +64,9 @@ export function localPlace(options: {
       await mkdir(paths.tmp, { mode: 0o700 });
     },
     source: () => Promise.resolve(spec.repository.source),
+    earlierWork: ({ file }) =>
+      file === null ? Promise.reject(new Error('It is not said where the patch lies.')) : Promise.resolve(file),
+    prompts: promptsIn(options.directory),
     ready: () => Promise.resolve(),
     start: (command, how) => startAgent(agentCommand(command, options.node), how),
     killRest: () => killStragglers(spec.attempt_id),

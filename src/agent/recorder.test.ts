@@ -91,9 +91,62 @@ describe('an attempt that goes well', () => {
 
   test('permission is given, what we do not offer is refused, both are recorded', async () => {
     const { said, of } = await prepareAttempt({ agent: ['permission'] }).run({ graces: quick });
-    expect(JSON.parse(said[0]!)).toEqual({ outcome: { outcome: 'selected', optionId: 'always' } });
+    expect(JSON.parse(said[0]!)).toEqual({ outcome: { outcome: 'selected', optionId: 'yes' } });
     expect(JSON.parse(said[1]!)).toMatchObject({ id: 'q2', error: { code: -32_601 } });
     expect(of<{ id?: unknown }>('acp_sent').map(({ id }) => id)).toEqual(expect.arrayContaining(['q1', 'q2']));
+  });
+
+  test('permission is not given for what lies outside, and every decision says why', async () => {
+    const options = [
+      { optionId: 'yes', name: 'Yes', kind: 'allow_always' },
+      { optionId: 'no', name: 'No', kind: 'reject_once' },
+    ];
+    const about = (toolCall: object) => ({ sessionId: 's', toolCall: { toolCallId: 't', ...toolCall }, options });
+    const asked = [
+      about({ locations: [{ path: '{cwd}/new.txt' }] }),
+      about({ locations: [{ path: '/etc/passwd' }] }),
+      about({ rawInput: { file_path: '../../../elsewhere' } }),
+      about({ content: [{ type: 'diff', path: '{cwd}/link/x', newText: '' }] }),
+      { ...about({}), options: [] },
+      { sessionId: 's', toolCall: 7, options: 'none' },
+    ];
+    const { said, of, eof } = await prepareAttempt({
+      agent: ['ask', JSON.stringify(asked)],
+      files: { link: '/etc' },
+    }).run({
+      graces: quick,
+    });
+    const chosen = said.map(
+      (each) => JSON.parse(each) as { outcome?: { optionId?: string }; error?: { code: number } },
+    );
+    expect(chosen.map(({ outcome, error }) => outcome?.optionId ?? outcome ?? error?.code)).toEqual([
+      'yes',
+      'no',
+      'no',
+      'yes',
+      { outcome: 'cancelled' },
+      -32_602,
+    ]);
+    const notes = of<{ code: string; message: string }>('note').filter(({ code }) => code === 'permission');
+    expect(notes.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^A permission was allowed\. All paths/),
+      expect.stringMatching(/^A permission was rejected\. It names \/etc\/passwd: outside/),
+      expect.stringMatching(/^A permission was rejected\. It names \.\.\/\.\.\/\.\.\/elsewhere/),
+      expect.stringMatching(/^A permission was allowed/),
+      expect.stringMatching(/^A permission was cancelled\. It offers no option that allows it/),
+    ]);
+    expect(eof.reason).toBe('no_changes');
+  });
+
+  test('thousands of requests for permission are all answered, and fill the log with answers, not with notes', async () => {
+    const asked = [{ sessionId: 's', toolCall: { toolCallId: 't' }, options: [] }];
+    const { notes, of, eof } = await prepareAttempt({ agent: ['ask', JSON.stringify(asked), '3000'] }).run({
+      graces: quick,
+    });
+    expect(eof.reason).toBe('no_changes');
+    expect(of<{ result?: unknown }>('acp_sent').filter(({ result }) => result !== undefined)).toHaveLength(3000);
+    expect(notes.filter((code) => code === 'permission')).toHaveLength(1002);
+    expect(notes.filter((code) => code === 'permission_notes_end')).toHaveLength(1);
   });
 
   test('answers that nobody asked for are recorded, and change nothing', async () => {

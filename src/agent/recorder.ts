@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import type { AttemptSpec, Eof } from '../contract/attempt.ts';
 import { toAppError } from '../errors.ts';
 import { createGit, type Git } from '../git/command.ts';
+import { putEarlierWork } from '../git/earlier-work.ts';
 import { makeWorkspace } from '../git/workspace.ts';
 import { noteStragglers, runAgent, type AgentRunEnd, type Graces } from './agent-run.ts';
 import { shorten, type Ending } from './end-words.ts';
@@ -144,6 +145,12 @@ async function setUp(
     const branch = `aideator/${spec.run_id}/${spec.variation_id}`;
     const { base } = spec.repository;
     await makeWorkspace(git, { source, base, dir: paths.workspace, branch, linked, signal: stop.signal });
+    if (spec.work !== null) {
+      const patchFile = await place.earlierWork(spec.work, stop.signal);
+      const { workspace: dir, snapshot: gitDir, patch: scratchFile } = paths;
+      const { tree } = spec.work;
+      await putEarlierWork(git, { source, base, dir, patchFile, tree, gitDir, scratchFile, signal: stop.signal });
+    }
     return { source, failed: stop.asked === null ? null : { ...stop.asked, exit: null } };
   } catch (error) {
     if (stop.asked !== null) return { source, failed: { ...stop.asked, exit: null } };

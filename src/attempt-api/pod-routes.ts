@@ -1,10 +1,13 @@
+import { open } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
 import {
   claimRequest,
   MAX_LINES_BYTES,
   type ClaimedAttempt,
   type LinesTaken,
   type LinkMessage,
+  type NextPromptAnswer,
 } from '../contract/attempt-door.ts';
 import { AppError, toAppError } from '../errors.ts';
 import type { Git } from '../git/command.ts';
@@ -21,6 +24,10 @@ export interface PodHouse<Holder> {
   claim(holder: Holder, podUid: string): Promise<ClaimedAttempt>;
   /** Where the attempt's repository is: the mirror's path, and the one commit it may have. */
   repository(holder: Holder): Promise<{ source: string; base: string }>;
+  /** The patch that the attempt's work tree starts with, by its hash. Errors: not_found. */
+  work(holder: Holder, sha256: string): Promise<{ file: string; bytes: number }>;
+  /** The first prompt behind that number that waits for the attempt's variation. */
+  nextPrompt(holder: Holder, after: number): Promise<NextPromptAnswer['prompt']>;
   /** Fetches that are served at once; others wait. Default 8: a git that waits for a minute gives up and comes again. */
   maxFetches?: number;
 }
@@ -33,6 +40,7 @@ export type PodRoutes<Holder> = (
 ) => Promise<boolean>;
 
 const MAX_CLAIM_BYTES = 4096;
+const WORK = /^\/attempt\/work\/([0-9a-f]{64})$/;
 const RESULT = /^\/attempt\/result\/([0-9a-f]{64})$/;
 
 export function createPodRoutes<Holder extends { attemptId: string }>(house: PodHouse<Holder>): PodRoutes<Holder> {
@@ -52,10 +60,14 @@ export function createPodRoutes<Holder extends { attemptId: string }>(house: Pod
         const asked = { path, query, over: intake.over, repository: () => house.repository(holder) };
         return await serveRepository(request, response, asked);
       }
+      const work = WORK.exec(path)?.[1];
       const sha256 = RESULT.exec(path)?.[1];
       if (path === '/attempt/claim') await claim(request, response, (podUid) => house.claim(holder, podUid));
       else if (path === '/attempt/link') link(request, response, intake);
       else if (path === '/attempt/lines') await lines(request, response, intake);
+      else if (path === '/attempt/prompts')
+        await prompts(request, response, query, (after) => house.nextPrompt(holder, after));
+      else if (work !== undefined) await sendWork(request, response, intake.over, () => house.work(holder, work));
       else if (sha256 !== undefined) await result(request, response, intake, sha256, new URLSearchParams(query));
       else return false;
     } catch (error) {
@@ -109,6 +121,37 @@ function link(request: IncomingMessage, response: ServerResponse, intake: Intake
   if (response.destroyed) leave();
 }
 
+async function prompts(
+  request: IncomingMessage,
+  response: ServerResponse,
+  query: string,
+  next: (after: number) => Promise<NextPromptAnswer['prompt']>,
+): Promise<void> {
+  if (!isMethod(request, response, 'GET')) return;
+  const said: NextPromptAnswer = { prompt: await next(countOf(new URLSearchParams(query), 'after')) };
+  answer(response, said);
+}
+
+/** The bytes of a patch. What fails in their middle breaks the connection: its reader knows how many there are. */
+async function sendWork(
+  request: IncomingMessage,
+  response: ServerResponse,
+  over: AbortSignal,
+  find: () => Promise<{ file: string; bytes: number }>,
+): Promise<void> {
+  if (!isMethod(request, response, 'GET')) return;
+  const { file, bytes } = await find();
+  const source = await open(file);
+  try {
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes });
+    await pipeline(source.createReadStream({ autoClose: false }), response, { signal: over });
+  } catch {
+    response.destroy();
+  } finally {
+    await source.close();
+  }
+}
+
 async function result(
   request: IncomingMessage,
   response: ServerResponse,
@@ -134,6 +177,6 @@ async function result(
 
 function countOf(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? '';
-  if (!/^\d{1,15}$/.test(text)) throw new AppError('invalid_request', `${name} is a count of bytes.`);
+  if (!/^\d{1,15}$/.test(text)) throw new AppError('invalid_request', `${name} is a count.`);
   return Number(text);
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import * as api from '../contract/api.ts';
+import * as steering from '../contract/api-steering.ts';
 import * as system from '../contract/api-system.ts';
 import { AppError } from '../errors.ts';
 import { followStream, type StreamItem, type StreamOptions } from './event-stream.ts';
@@ -96,6 +97,22 @@ export class Client {
 
   retry(id: string, variation: number): Promise<api.Run> {
     return this.#json(api.run, 'POST', `${runPath(id)}/variations/${variation}/retry`, {
+      headers: { 'idempotency-key': randomUUID() },
+    });
+  }
+
+  /** Safe to repeat: a lost answer never says it twice. */
+  tell(id: string, variation: number, body: steering.PromptRequest): Promise<steering.Prompted> {
+    return this.#json(steering.prompted, 'POST', `${runPath(id)}/variations/${variation}/prompts`, {
+      body,
+      headers: { 'idempotency-key': randomUUID() },
+    });
+  }
+
+  /** Safe to repeat: a lost answer never makes a second one. */
+  fork(id: string, body: steering.ForkRequest): Promise<steering.Forked> {
+    return this.#json(steering.forked, 'POST', `${runPath(id)}/variations`, {
+      body,
       headers: { 'idempotency-key': randomUUID() },
     });
   }

@@ -40,6 +40,8 @@ function evidence(index: number, more: Partial<Evidence> = {}): Evidence {
     agent: 'builtin',
     model: 'anthropic/claude-sonnet-4-5',
     strategy: null,
+    forked_from: null,
+    result_attempt: 0,
     status: 'succeeded',
     end_reason: 'end_turn',
     message: null,

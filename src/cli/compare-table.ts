@@ -56,7 +56,7 @@ function cellsOf(each: Evidence, chosen: number | null, digits: number, palette:
           : palette.accent;
   return [
     {
-      text: `${String(each.variation_id).padStart(digits)} ${each.strategy ?? 'no strategy'}`,
+      text: `${String(each.variation_id).padStart(digits)} ${each.strategy ?? 'no strategy'}${lineageOf(each)}`,
       ...(isChosen ? { paint: palette.bold } : {}),
     },
     { text: outcomeOf(status, reason, isChosen), paint },
@@ -67,6 +67,11 @@ function cellsOf(each: Evidence, chosen: number | null, digits: number, palette:
     { text: money(costOf(each.usage)) },
     { text: duration(each.running_ms) },
   ];
+}
+
+/** `← 0`: made from what variation 0 had left. */
+function lineageOf({ forked_from: from }: Evidence): string {
+  return from === null ? '' : ` ← ${from.variation_id}`;
 }
 
 function outcomeOf(status: Evidence['status'], reason: Evidence['end_reason'], isChosen: boolean): string {

@@ -58,6 +58,10 @@ export function wordsOf(event: Event): Words | null {
       };
     case 'budget':
       return { ...base, kind: 'status', text: content ?? 'a budget is used up' };
+    case 'prompt_queued':
+      return { ...base, kind: 'status', text: `told${whenOf(data)}: ${content ?? ''}` };
+    case 'prompt_dropped':
+      return { ...base, kind: 'note', text: content ?? 'a prompt was given to nobody' };
     case 'variation_status':
       return statusWords(base, text(data['status']));
     case 'run_status': {
@@ -102,6 +106,13 @@ export function waitingOf({ type, data }: Event): string | null {
 }
 
 type Base = Pick<Words, 'variation' | 'at' | 'chunk' | 'detail'>;
+
+/** When a prompt is done, or from where on. */
+function whenOf(data: Record<string, unknown>): string {
+  const source = field(data, 'forked_from');
+  if (source !== undefined) return ` (from variation ${String(field(source, 'variation_id'))})`;
+  return data['becomes'] === 'next_turn' ? ' (after its turn)' : '';
+}
 
 function reasonOf(reason: string | null): string {
   return reason === null ? '' : `: ${reason}`;

@@ -199,6 +199,22 @@ function addDeciding(program: Command, does: Does): void {
     .option('--force', 'move an existing branch')
     .action(does(async () => (await import('./commands/ship.ts')).ship));
   program
+    .command('tell <run> <variation> [prompt]')
+    .description('tell a variation what to do next: in its session while it works, else from where it ended')
+    .option('--prompt-file <file>', 'the prompt from a file, byte for byte (- = standard input)')
+    .action(does(async () => (await import('./commands/steer.ts')).tell));
+  program
+    .command('fork <run> <variation> [prompt]')
+    .description('a new variation from what another left: its work and its conversation')
+    .option('--prompt-file <file>', 'the prompt from a file, byte for byte (- = standard input)')
+    .option('--agent <name>', 'another agent (default: the same)')
+    .option('--model <provider/model>', 'another model (default: the same)')
+    .option('--strategy <name>', 'a strategy')
+    .option('--timeout <seconds>', 'seconds an attempt may take', wholeNumber('--timeout', 1))
+    .option('--budget <dollars>', 'what it may cost, within the run’s budget')
+    .option('--budget-tokens <count>', 'tokens that it may use', wholeNumber('--budget-tokens', 1))
+    .action(does(async () => (await import('./commands/steer.ts')).fork));
+  program
     .command('cancel <run> [variation]')
     .description('stop a run, or one variation of it; what was done is kept')
     .action(does(async () => (await import('./commands/control.ts')).cancel));

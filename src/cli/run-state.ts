@@ -54,6 +54,10 @@ export function beginState(run: Run): RunState {
 
 function beginVariation(view: VariationView): VariationState {
   const { variation_id: index, agent, model, strategy } = view;
+  return newVariation({ index, agent, model, strategy });
+}
+
+function newVariation(named: Pick<VariationState, 'index' | 'agent' | 'model' | 'strategy'>): VariationState {
   const nothing = {
     endReason: null,
     message: null,
@@ -64,7 +68,7 @@ function beginVariation(view: VariationView): VariationState {
     additions: null,
     deletions: null,
   };
-  return { index, agent, model, strategy, status: 'queued', ...nothing, calls: 0, tokens: 0, cost: 0, recent: [] };
+  return { ...named, status: 'queued', ...nothing, calls: 0, tokens: 0, cost: 0, recent: [] };
 }
 
 /** Takes over what the server says of the run now: after events were lost, and at the end. */
@@ -107,6 +111,7 @@ export function applyEvent(state: RunState, event: Event): void {
     return;
   }
   const index = data['variation_id'];
+  if (event.type === 'variation_status' && index === state.variations.length) addForked(state, index, data);
   const variation = typeof index === 'number' ? state.variations[index] : undefined;
   if (variation === undefined) return;
   switch (event.type) {
@@ -130,6 +135,13 @@ export function applyEvent(state: RunState, event: Event): void {
   }
   const words = wordsOf(event);
   if (words !== null && (!words.detail || words.kind === 'output')) remember(variation, words);
+}
+
+/** A variation that was made while the run went on. */
+function addForked({ variations }: RunState, index: number, data: Event['data']): void {
+  const [agent, model] = [text(data['agent']), text(data['model'])];
+  if (agent === null || model === null) return;
+  variations.push(newVariation({ index, agent, model, strategy: text(data['strategy']) }));
 }
 
 function moveVariation(variation: VariationState, next: string | null, at: number): void {

@@ -19,7 +19,9 @@ import { endReason, limits, runStatus, variationStatus } from './run.ts';
  * POST   /runs/{id}/select                   selectRequest -> run
  * POST   /runs/{id}/ship                     shipRequest -> shipped
  * POST   /runs/{id}/cancel                   -> run
+ * POST   /runs/{id}/variations               forkRequest -> 202 forked: a new one from another's work and conversation
  * GET    /runs/{id}/variations/{v}           -> variation
+ * POST   /runs/{id}/variations/{v}/prompts   promptRequest -> 202 prompted: what it is to do next
  * GET    /runs/{id}/variations/{v}/patch     -> text/x-diff, the exact bytes
  * POST   /runs/{id}/variations/{v}/cancel    -> run
  * POST   /runs/{id}/variations/{v}/retry     -> 202 run
@@ -36,6 +38,9 @@ export const MAX_VARIATIONS = 32;
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
 const name = z.string().min(1).max(200);
+/** Whose work tree and conversation something goes on from; null = it began anew, from the run's base and prompt. */
+export const lineage = z.object({ variation_id: z.int(), attempt: z.int() }).meta({ id: 'Lineage' });
+export type Lineage = z.infer<typeof lineage>;
 
 /** What one variation is to be; what is left out comes from the run. */
 export const variationRequest = z.strictObject({
@@ -113,6 +118,7 @@ export const attemptView = z
   .object({
     attempt: z.int(),
     attempt_id: z.string(),
+    continues: lineage.nullable(),
     status: z.string(),
     end_reason: endReason.nullable(),
     message: z.string().nullable(),
@@ -139,6 +145,7 @@ export const variation = z
     agent: z.string(),
     model: z.string(),
     strategy: z.string().nullable(),
+    forked_from: lineage.nullable(),
     status: variationStatus,
     end_reason: endReason.nullable(),
     message: z.string().nullable(),
@@ -153,6 +160,10 @@ export const variation = z
     additions: z.int().nullable(),
     deletions: z.int().nullable(),
     patch_url: z.string().nullable(),
+    /** The attempt whose result this is: the last that succeeded, else the last that left one. */
+    result_attempt: z.int().nullable(),
+    /** Prompts that it was not given yet. */
+    prompts_waiting: z.int(),
     limits,
     budget: budgetView.nullable(),
     attempts: z.array(attemptView),
@@ -269,9 +280,12 @@ export const evidence = z
     agent: z.string(),
     model: z.string(),
     strategy: z.string().nullable(),
+    forked_from: lineage.nullable(),
     status: variationStatus,
     end_reason: endReason.nullable(),
     message: z.string().nullable(),
+    /** The attempt whose result is compared; null = none. */
+    result_attempt: z.int().nullable(),
     /** null = no result was taken (yet). */
     files: z.array(fileChange).nullable(),
     additions: z.int().nullable(),

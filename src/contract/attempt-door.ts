@@ -13,6 +13,8 @@ import { endReason } from './run.ts';
  * | POST /attempt/lines (whole journal lines)       | 200 {@link linesTaken}; 413 more than {@link MAX_LINES_BYTES}           |
  * | GET  /attempt/result/<sha256>                   | 200 {@link resultState}                                                 |
  * | PUT  /attempt/result/<sha256>?offset=N&bytes=T  | 200 {@link resultState}; 409 offset is not what was received (its body says what was); 413 too large; 422 the hash differs, begin anew |
+ * | GET  /attempt/work/<sha256>                     | 200 the patch that the work tree starts with; 404 no such patch is this attempt's |
+ * | GET  /attempt/prompts?after=N                   | 200 {@link nextPrompt}: the first that waits behind number N            |
  * | GET  /repository/info/refs, POST /repository/git-upload-pack | git smart HTTP, read-only                                  |
  *
  * 403 on any of them: the token is of no attempt that runs; nothing more is wanted of it. Errors are `{error: {type, message}}`.
@@ -37,8 +39,13 @@ export const linkMessage = z.strictObject({
   have: z.int().min(0).optional(),
   /** The attempt is to stop. */
   stop: endReason.optional(),
+  /** Prompts wait, up to this number: they are asked for when a turn has ended. */
+  prompt: z.int().min(1).optional(),
 });
 export type LinkMessage = z.infer<typeof linkMessage>;
+
+export const nextPrompt = z.object({ prompt: z.object({ no: z.int().min(1), text: z.string() }).nullable() });
+export type NextPromptAnswer = z.infer<typeof nextPrompt>;
 
 export const linesTaken = z.object({ have: z.int().min(0) });
 export type LinesTaken = z.infer<typeof linesTaken>;

@@ -2,6 +2,17 @@ import { z } from 'zod';
 import { dialect } from './dialect.ts';
 import { endReason, limits } from './run.ts';
 
+/** Work that an attempt starts with: a patch of the base, made by another attempt. */
+const earlierWork = z.strictObject({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  bytes: z.int().min(1),
+  /** The tree that it makes of the base, to the byte. */
+  tree: z.string().regex(/^[0-9a-f]{40,64}$/),
+  /** Where it lies; null = it is fetched from the attempt door. */
+  file: z.string().nullable(),
+});
+export type EarlierWork = z.infer<typeof earlierWork>;
+
 /** What the recorder is told of the attempt it is to run. Plain data: a file locally, a Secret in a cluster. */
 export const attemptSpec = z.strictObject({
   v: z.literal(1),
@@ -48,6 +59,8 @@ export const attemptSpec = z.strictObject({
     source: z.string(),
     base: z.string().regex(/^[0-9a-f]{40,64}$/),
   }),
+  /** What its work tree starts with, uncommitted; null = the base as it is. */
+  work: earlierWork.nullable().default(null),
   limits,
 });
 export type AttemptSpec = z.infer<typeof attemptSpec>;

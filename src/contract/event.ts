@@ -9,6 +9,8 @@
  * | model_usage      | gateway  | `model`, tokens, `cost_microdollars` (null = unknown); `assumed`: what it counts with was not measured |
  * | budget           | server   | `scope`, `level` (80, 100 per cent), what is used and allowed |
  * | variation_status | server   | `status`, `previous` |
+ * | prompt_queued    | server   | `prompt_id`, `becomes` (`next_turn`, `new_attempt`), `content`: its beginning; `continues`, `forked_from` where it begins an attempt |
+ * | prompt_dropped   | server   | `prompt_id`, `content`: why it was not given to anybody |
  * | run_status       | server   | `status` |
  * | run_choice       | server   | `winning_variation_id`, `reason` |
  * | run_complete     | server   | `status`, `succeeded`, `failed`, `cancelled`, `variations` |
@@ -22,6 +24,8 @@ export const EVENT_TYPES = [
   'model_usage',
   'budget',
   'variation_status',
+  'prompt_queued',
+  'prompt_dropped',
   'run_status',
   'run_choice',
   'run_complete',

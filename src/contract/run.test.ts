@@ -30,11 +30,10 @@ describe('a run’s status', () => {
 });
 
 describe('moves', () => {
-  it('lead on from every state that is no end, and only a retry leads back', () => {
+  it('lead on from every state that is no end, and only a retry or a follow-up prompt leads back', () => {
     for (const from of VARIATION_STATUSES) {
       const onward = VARIATION_STATUSES.filter((to) => mayMove(from, to));
-      if (from === 'succeeded') expect(onward).toEqual([]);
-      else if (isTerminal(from)) expect(onward).toEqual(['queued']);
+      if (isTerminal(from)) expect(onward).toEqual(['queued']);
       else expect(onward).toEqual(expect.arrayContaining(['failed', 'cancelled']));
       expect(onward).not.toContain(from);
     }

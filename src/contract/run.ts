@@ -77,12 +77,13 @@ const variationMoves: Record<VariationStatus, readonly VariationStatus[]> = {
   starting: ['running', 'finishing', 'failed', 'cancelled'],
   running: ['finishing', 'failed', 'cancelled'],
   finishing: ['succeeded', 'failed', 'cancelled'],
-  succeeded: [],
+  // A follow-up prompt: what it had done stays its result until the next attempt has succeeded, too.
+  succeeded: ['queued'],
   failed: ['queued'],
   cancelled: ['queued'],
 };
 
-/** Whether a variation may move from one status to another; a retry is the only way back to `queued`. */
+/** Whether a variation may move from one status to another; back to `queued` leads a retry (not from `succeeded`), or a follow-up prompt. */
 export function mayMove(from: VariationStatus, to: VariationStatus): boolean {
   return variationMoves[from].includes(to);
 }

@@ -1,8 +1,12 @@
-import type { ClaimedAttempt } from '../contract/attempt-door.ts';
+import type { AttemptResult } from '../contract/attempt.ts';
+import type { ClaimedAttempt, NextPromptAnswer } from '../contract/attempt-door.ts';
 import { AppError } from '../errors.ts';
 import type { Pods } from '../runtime/pods.ts';
 import type { AttemptCaller, Context } from './context.ts';
+import { patchPath } from './finish.ts';
 import { specOf } from './start.ts';
+import { waitingPrompts } from './steering/prompts.ts';
+import { taskOf } from './steering/task.ts';
 
 /**
  * An attempt is claimed by a pod of its Job: the first has it, and gets to know what it is to do, as the rows say it. Errors:
@@ -22,12 +26,21 @@ export async function claimAttempt(
     .where('run', '=', caller.runNo)
     .where('idx', '=', caller.variation)
     .executeTakeFirst();
+  const row = await db
+    .selectFrom('attempts')
+    .select(['no', 'id', 'continues'])
+    .where('no', '=', caller.attemptNo)
+    .executeTakeFirst();
   const intake = pods.get(caller.attemptId);
   if (run === undefined || variation === undefined || intake === undefined) throw isOver();
   if (!(await intake.claim(podUid))) {
     throw new AppError('attempt_taken', `Another pod has this attempt: ${intake.podUid ?? 'unknown'}.`);
   }
-  const spec = specOf(context, run, variation, { id: caller.attemptId, attempt: caller.attempt });
+  // Its work is fetched from the door: where the patch lies here means nothing in a pod.
+  const { store, agents } = context;
+  const attempt = row ?? { no: caller.attemptNo, id: caller.attemptId, continues: null };
+  const task = await taskOf({ store }, { run, variation, attempt });
+  const spec = specOf({ agents }, run, variation, { id: caller.attemptId, attempt: caller.attempt, task });
   return { ...spec, repository: { base: run.base } };
 }
 
@@ -43,6 +56,39 @@ export async function repositoryOf(
     .executeTakeFirst();
   if (run === undefined) throw isOver();
   return { source: context.mirrors.path(run.mirror), base: run.base };
+}
+
+/**
+ * The patch that an attempt's work tree starts with, by its hash. Errors: not_found where it is not that attempt's; forbidden where the
+ * run is gone.
+ */
+export async function workOf(
+  context: Pick<Context, 'store'> & { config: Pick<Context['config'], 'data_dir'> },
+  caller: AttemptCaller,
+  sha256: string,
+): Promise<{ file: string; bytes: number }> {
+  const earlier = await context.store.db
+    .selectFrom('attempts as mine')
+    .innerJoin('attempts as earlier', 'earlier.no', 'mine.continues')
+    .innerJoin('results', 'results.attempt', 'earlier.no')
+    .select(['earlier.id', 'results.data'])
+    .where('mine.no', '=', caller.attemptNo)
+    .executeTakeFirst();
+  const result = earlier === undefined ? null : (JSON.parse(earlier.data) as AttemptResult);
+  if (earlier === undefined || result?.patch_sha256 !== sha256)
+    throw new AppError('not_found', 'This attempt starts with no such patch.');
+  return { file: patchPath(context, earlier.id), bytes: result.patch_bytes };
+}
+
+/** The first prompt behind a number that waits for the attempt's variation. */
+export async function nextPromptOf(
+  context: Pick<Context, 'store'>,
+  caller: AttemptCaller,
+  after: number,
+): Promise<NextPromptAnswer['prompt']> {
+  const waiting = waitingPrompts(context.store.db, caller.runNo, caller.variation);
+  const row = await waiting.where('no', '>', after).limit(1).executeTakeFirst();
+  return row === undefined ? null : { no: row.no, text: row.text };
 }
 
 function isOver(): AppError {

@@ -75,6 +75,8 @@ function rowsOf(results: readonly unknown[]): RunRows {
       agent: 'builtin',
       model: 'm/n',
       strategy: null,
+      start_from: null,
+      forked_from: null,
       instruction: null,
       dialect: 'anthropic',
       limits: '{}',

@@ -4,7 +4,7 @@ import type { RunStatus } from '../contract/run.ts';
 import { budgetView } from './budget/view.ts';
 import type { RunRows } from './views.ts';
 import { summaryOf } from './moves.ts';
-import { noUsage, runningMs } from './views.ts';
+import { lineageOf, noUsage, runningMs } from './views.ts';
 
 /** Step 4: what can be said of each variation before its code is read, and where they differ. */
 export function compareRun(rows: RunRows, found: ReadonlyMap<number, AttemptResult>): Comparison {
@@ -16,9 +16,11 @@ export function compareRun(rows: RunRows, found: ReadonlyMap<number, AttemptResu
       agent: row.agent,
       model: row.model,
       strategy: row.strategy,
+      forked_from: lineageOf(rows, row.forked_from),
       status: row.status,
       end_reason: row.end_reason,
       message: row.message,
+      result_attempt: lineageOf(rows, row.result_attempt)?.attempt ?? null,
       files: result?.files ?? null,
       additions: result?.additions ?? null,
       deletions: result?.deletions ?? null,

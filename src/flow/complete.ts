@@ -8,6 +8,7 @@ import type { NewEvent, Tx } from '../store/store.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { endingOf, isWorthRetrying, takeIn, type Ending } from './finish.ts';
 import { moveVariation } from './moves.ts';
+import { moveWaiting, turnEnded, waitingPrompts } from './steering/prompts.ts';
 
 /** How long a model call that was cut may take to be booked (ms). */
 const BOOKED_WITHIN_MS = 2000;
@@ -125,9 +126,25 @@ async function rescued(
   attempt: LiveAttempt,
   run: { mirror: string; base: string },
 ): Promise<string | null> {
+  // Nobody has worked in it: what lies there is what the recorder had made of it when it died, which may be half of what it was to be.
+  if (!attempt.speaking) return null;
   const repository = { source: context.mirrors.path(run.mirror), base: run.base };
   const result = await context.runtime.rescue(attempt.attemptId, repository);
   return result === null ? null : JSON.stringify(result);
+}
+
+/** The attempt of the variation's result, where that has succeeded; undefined where no result stands yet. */
+function standingResult({ store: { db } }: RunningContext, tx: Tx, run: number, variation: number): number | undefined {
+  const [standing] = tx.all(
+    db
+      .selectFrom('variations')
+      .innerJoin('attempts', 'attempts.no', 'variations.result_attempt')
+      .select('attempts.attempt')
+      .where('variations.run', '=', run)
+      .where('variations.idx', '=', variation)
+      .where('attempts.status', '=', 'succeeded'),
+  );
+  return standing?.attempt;
 }
 
 function writeEnd(
@@ -157,12 +174,23 @@ function writeEnd(
       isFree &&
       isWorthRetrying(ending.reason) &&
       context.budgets.closedFor(runNo, index) === null);
+  const goesOn =
+    !retried &&
+    result !== null &&
+    variation.stop_reason === null &&
+    turnEnded(ending.reason) &&
+    tx.all(waitingPrompts(db, runNo, index).limit(1)).length > 0 &&
+    context.budgets.closedFor(runNo, index) === null;
   const status: AttemptStatus = end.kind === 'lost' && ending.reason === 'lost' ? 'lost' : ending.status;
   const at = now();
+  // What succeeded before is what counts, unless this has succeeded, too.
+  const standing = ending.status === 'succeeded' ? undefined : standingResult(context, tx, runNo, index);
+  const stands = standing === undefined ? '' : ` The result of attempt ${standing} stays what can be chosen.`;
+  const message = `${ending.message ?? ''}${stands}`.trim() || null;
   const patch = {
     status,
     end_reason: ending.reason,
-    message: ending.message,
+    message,
     ended_at: at,
     eof: eof === null ? null : JSON.stringify(eof),
     ...(eof === null ? {} : { last_seq: eof.lastSeq }),
@@ -182,9 +210,15 @@ function writeEnd(
       data: JSON.stringify(result),
     };
     tx.run(db.insertInto('results').values(row));
-    tx.run(
-      db.updateTable('variations').set({ result_attempt: attemptNo }).where('run', '=', runNo).where('idx', '=', index),
-    );
+    if (standing === undefined) {
+      tx.run(
+        db
+          .updateTable('variations')
+          .set({ result_attempt: attemptNo })
+          .where('run', '=', runNo)
+          .where('idx', '=', index),
+      );
+    }
   }
   emit({
     run: runNo,
@@ -202,7 +236,7 @@ function writeEnd(
       timestamp: at,
       status: ending.status,
       end_reason: ending.reason,
-      content: ending.message,
+      content: message,
       exit: eof?.exit ?? null,
       log_complete: complete,
       gaps,
@@ -233,7 +267,15 @@ function writeEnd(
   if (end.kind === 'not_started')
     tx.run(db.updateTable('variations').set({ started_at: null }).where('run', '=', runNo).where('idx', '=', index));
   moveVariation(db, tx, emit, runNo, index, (moves) => {
-    moves.variation(ending.status, { reason: ending.reason, message: ending.message });
+    moves.variation(ending.status, { reason: ending.reason, message });
+    if (goesOn) {
+      // Told while it was ending: too late for its session, and not lost.
+      tx.run(
+        db.updateTable('variations').set({ start_from: attemptNo }).where('run', '=', runNo).where('idx', '=', index),
+      );
+      moveWaiting(db, tx, runNo, index, attemptNo);
+      moves.variation('queued');
+    }
     if (!retried) return;
     tx.run(
       db

@@ -16,6 +16,8 @@ import { moveVariation } from './moves.ts';
 import { findRun, runNotFound, findVariation, findVariations, readResults, readRun } from './rows.ts';
 import type { Conductor } from './run.ts';
 import { shippable, shipVariation } from './ship.ts';
+import { followUp } from './steering/follow-up.ts';
+import { forkVariation } from './steering/fork.ts';
 import { strategiesOf } from './strategies.ts';
 import { defaultModel, submitRun } from './submit.ts';
 import { runView, statusView, variationView } from './views.ts';
@@ -141,11 +143,14 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
               .where('idx', '=', index),
           );
           moveVariation(db, tx, emit, run.no, index, (moves) => {
-            if (moves.variation('queued')) return;
-            throw new AppError('not_retryable', `Variation ${index} is ${variation.status}.`, {
+            const [now] = tx.all(
+              db.selectFrom('variations').select('status').where('run', '=', run.no).where('idx', '=', index),
+            );
+            if (now?.status !== 'succeeded' && moves.variation('queued')) return;
+            throw new AppError('not_retryable', `Variation ${index} is ${now?.status ?? variation.status}.`, {
               hint:
-                variation.status === 'succeeded'
-                  ? 'Only one that failed or was cancelled can be tried again; submit a new run for another answer.'
+                now?.status === 'succeeded'
+                  ? `Only one that failed or was cancelled can be tried again; tell this one what to do next: aideator tell ${runId} ${index} "…"`
                   : 'Wait for its end, or cancel it first.',
             });
           });
@@ -153,6 +158,18 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       });
       conductor.kick();
       return view(runId);
+    },
+    prompt: async (runId, index, request) => {
+      const { run, ...prompted } = await followUp(context, runId, index, request);
+      conductor.kick();
+      // Answered when its recorder has it: it is the next turn then, unless the agent ends otherwise.
+      await conductor.prompted(run, index);
+      return prompted;
+    },
+    fork: async (runId, request) => {
+      const forked = await forkVariation(context, runId, request);
+      conductor.kick();
+      return forked;
     },
     forget: (runId) => forgetRun(context, conductor, runId),
     doctor: async (options) => ({ findings: await context.runtime.preflight(options) }),

@@ -87,7 +87,7 @@ export function isWorthRetrying(reason: EndReason): boolean {
 }
 
 /** Where the patch of an attempt lies in the server's own keeping: its own file, so that it goes with its run and no other's. */
-export function patchPath(context: Pick<Context, 'config'>, attemptId: string): string {
+export function patchPath(context: { config: Pick<Context['config'], 'data_dir'> }, attemptId: string): string {
   return join(context.config.data_dir, 'patches', attemptId.slice(0, 2), `${attemptId}.patch`);
 }
 

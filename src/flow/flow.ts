@@ -11,6 +11,7 @@ import type {
   Submitted,
   VariationView,
 } from '../contract/api.ts';
+import type { Forked, ForkRequest, Prompted, PromptRequest } from '../contract/api-steering.ts';
 import type { DoctorReport, Info } from '../contract/api-system.ts';
 import type { RunStatus } from '../contract/run.ts';
 
@@ -32,6 +33,10 @@ export interface Flow {
   /** Cancels a run, or one variation of it. Idempotent. */
   cancel(runId: string, variation?: number): Promise<Run>;
   retry(runId: string, variation: number): Promise<Run>;
+  /** Tells a variation what to do next: the next turn of its session, or a new attempt that goes on from its last. */
+  prompt(runId: string, variation: number, request: PromptRequest): Promise<Prompted>;
+  /** A new variation from another's work tree and conversation. */
+  fork(runId: string, request: ForkRequest): Promise<Forked>;
   /** Cancels, then forgets. True when it is gone already, false while something still has to stop. */
   forget(runId: string): Promise<boolean>;
   info(): Promise<Info>;

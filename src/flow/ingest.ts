@@ -1,8 +1,10 @@
 import type { Gap } from '../contract/api.ts';
+import type { Envelope } from '../contract/envelope.ts';
 import type { Batch } from '../runtime/runtime.ts';
 import { deadlineOf } from './clocks.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation } from './moves.ts';
+import { markTaken } from './steering/prompts.ts';
 import { eventOf } from './stream.ts';
 
 /**
@@ -17,6 +19,7 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
   const sawEof = said.length < batch.envelopes.length;
   const firstWord = !attempt.speaking && said.some((envelope) => envelope.type === 'acp');
   const stated = said.findLast((envelope) => envelope.type === 'result');
+  const taken = said.flatMap((envelope) => takenPrompt(envelope) ?? []);
   const lastSeq = said.at(-1)?.seq;
   await context.store.write({
     events: said.map((envelope) => eventOf(attempt, envelope)),
@@ -51,6 +54,13 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
             .where('no', '=', attempt.attemptNo),
         );
       }
+      for (const no of taken)
+        markTaken(
+          db,
+          tx,
+          { no, run: attempt.runNo, variation: attempt.variation },
+          { attempt: attempt.attemptNo, task: 0 },
+        );
       const noted = {
         ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
         ...(stated === undefined ? {} : { stated_result: stated.data }),
@@ -68,4 +78,11 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
   }
   if (stated !== undefined) attempt.result = stated.data;
   if (batch.gaps.length > 0) context.telemetry.metrics.gaps(batch.gaps.length);
+}
+
+/** The number of the prompt that a recorder says it took, in a note; null in everything else. */
+function takenPrompt({ type, data }: Envelope): number | null {
+  if (type !== 'note' || !data.includes('"prompt_taken"')) return null;
+  const note = JSON.parse(data) as { code?: unknown; prompt_id?: unknown };
+  return note.code === 'prompt_taken' && Number.isSafeInteger(note.prompt_id) ? Number(note.prompt_id) : null;
 }

@@ -10,6 +10,7 @@ import {
 } from '../contract/run.ts';
 import type { Schema } from '../store/schema.ts';
 import type { NewEvent, Tx } from '../store/store.ts';
+import { dropWaiting, giveAgain } from './steering/prompts.ts';
 
 /** Moves between states, each with its event, inside the transaction that also stores what caused it. */
 
@@ -41,20 +42,32 @@ export function moveVariation(
   change({
     variation: (to, how = {}) => {
       const [row] = tx.all(
-        db.selectFrom('variations').select(['status', 'started_at']).where('run', '=', runNo).where('idx', '=', index),
+        db
+          .selectFrom('variations')
+          .select(['status', 'started_at', 'result_attempt'])
+          .where('run', '=', runNo)
+          .where('idx', '=', index),
       );
       if (row === undefined || !mayMove(row.status, to)) return false;
       const at = now();
       const patch = {
         status: to,
         ...(to === 'queued'
-          ? { queued_at: at, started_at: null, ended_at: null, stop_reason: null, result_attempt: null }
+          ? {
+              queued_at: at,
+              started_at: null,
+              ended_at: null,
+              stop_reason: null,
+              // What succeeded stays its result until the next attempt has succeeded, too.
+              ...(hasSucceeded(db, tx, row.result_attempt) ? {} : { result_attempt: null }),
+            }
           : {}),
         ...(to === 'starting' ? { started_at: at, end_reason: null, message: null } : {}),
         // Where it had to wait for a pod, its working clock had not begun: see start.ts.
         ...(to === 'running' && row.started_at === null ? { started_at: at } : {}),
         ...(isTerminal(to) ? { ended_at: at, end_reason: how.reason ?? null, message: how.message ?? null } : {}),
       };
+      if (to === 'queued') giveAgain(db, tx, runNo, index);
       tx.run(db.updateTable('variations').set(patch).where('run', '=', runNo).where('idx', '=', index));
       const [run] = tx.all(db.selectFrom('runs').select('id').where('no', '=', runNo));
       emit(
@@ -70,7 +83,22 @@ export function moveVariation(
       return true;
     },
   });
+  const [left] = tx.all(
+    db
+      .selectFrom('variations')
+      .innerJoin('runs', 'runs.no', 'variations.run')
+      .select(['variations.status', 'variations.end_reason', 'runs.id'])
+      .where('variations.run', '=', runNo)
+      .where('variations.idx', '=', index),
+  );
+  if (left !== undefined && isTerminal(left.status))
+    dropWaiting(db, tx, emit, { run: runNo, runId: left.id, idx: index, endReason: left.end_reason });
   settleRun(db, tx, emit, runNo);
+}
+
+function hasSucceeded(db: Kysely<Schema>, tx: Tx, attempt: number | null): boolean {
+  if (attempt === null) return false;
+  return tx.all(db.selectFrom('attempts').select('status').where('no', '=', attempt))[0]?.status === 'succeeded';
 }
 
 /** Derives the run's status anew; says so where it changed, and `run_complete` where it is over. */

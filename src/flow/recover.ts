@@ -98,6 +98,7 @@ async function takeOver(context: RunningContext, conductor: Conductor, open: Ope
     return;
   }
   if (became !== 'running') return;
+  await conductor.prompted(attempt.runNo, variation);
   const asked = await context.store.db
     .selectFrom('variations')
     .select('stop_reason')

@@ -30,7 +30,7 @@ export function runNotFound(runId: string): AppError {
 /** Errors: variation_not_found. */
 export async function findVariation(
   store: Store,
-  run: Selectable<RunsTable>,
+  run: Pick<Selectable<RunsTable>, 'no' | 'id'>,
   index: number,
 ): Promise<Selectable<VariationsTable>> {
   const row = await store.db
@@ -123,6 +123,17 @@ export async function readResults(store: Store, runNo: number): Promise<Map<numb
   return new Map(rows.map(({ idx, data }) => [idx, JSON.parse(data) as AttemptResult]));
 }
 
+async function countWaiting(store: Store, runNo: number): Promise<Map<number, number>> {
+  const rows = await store.db
+    .selectFrom('prompts')
+    .select((e) => ['variation', e.fn.countAll<number>().as('count')])
+    .where('run', '=', runNo)
+    .where('status', '=', 'waiting')
+    .groupBy('variation')
+    .execute();
+  return new Map(rows.map(({ variation, count }) => [variation, count]));
+}
+
 export async function readRun(store: Store, run: Selectable<RunsTable>): Promise<RunRows> {
   return {
     run,
@@ -132,6 +143,7 @@ export async function readRun(store: Store, run: Selectable<RunsTable>): Promise
     budgets: await budgetSums(store, run.no),
     results: await resultsOf(store, run.no),
     choice: (await findChoices(store, [run.no])).get(run.no) ?? null,
+    promptsWaiting: await countWaiting(store, run.no),
     lastEventId: store.range(run.no)?.last ?? 0,
   };
 }

@@ -10,6 +10,7 @@ import { ingestBatch } from './ingest.ts';
 import { moveVariation, settleRun } from './moves.ts';
 import { persist } from './persist.ts';
 import { planAttempt } from './start.ts';
+import { createPromptDelivery } from './steering/delivery.ts';
 import { noteWaiting } from './waiting.ts';
 
 /** Step 2: queued variations are started as attempts, watched to their end, stopped when asked. */
@@ -22,6 +23,8 @@ export interface Conductor {
   readonly events: RuntimeEvents;
   /** Takes over an attempt that a former server started. */
   take(attempt: LiveAttempt): void;
+  /** A variation was told something: where an attempt of it is under way, its recorder gets it. Never rejects. */
+  prompted(runNo: number, variation: number): Promise<void>;
   /** Asks for the end of variations of a run. Idempotent; resolves when it is written down and the runtime was told. */
   stop(runNo: number, reason: EndReason, options?: StopOptions): Promise<void>;
   /** Attempts under way. */
@@ -52,6 +55,7 @@ export function createConductor(context: RunningContext): Conductor {
   const { log, metrics } = context.telemetry;
   const live = new Map<string, LiveAttempt>();
   const closing = new AbortController();
+  const delivery = createPromptDelivery(context);
   let isOpen = false;
   let working: Promise<void> | null = null;
   let again = false;
@@ -119,7 +123,7 @@ export function createConductor(context: RunningContext): Conductor {
     const { attemptId } = attempt;
     take(attempt);
     try {
-      await runtime.start(spec);
+      await runtime.start(await spec());
     } catch (error) {
       const { message } = toAppError(error);
       await events.ended(attemptId, {
@@ -129,7 +133,8 @@ export function createConductor(context: RunningContext): Conductor {
       });
       return;
     }
-    // Stopped between the queue and the start: the runtime did not know it then.
+    // Said and stopped between the queue and the start: the runtime did not know it then.
+    await delivery.deliver(attempt);
     const asked = await db
       .selectFrom('variations')
       .select('stop_reason')
@@ -305,6 +310,10 @@ export function createConductor(context: RunningContext): Conductor {
     kick,
     events,
     take,
+    prompted: async (runNo, variation) => {
+      for (const attempt of live.values())
+        if (attempt.runNo === runNo && attempt.variation === variation) await delivery.deliver(attempt);
+    },
     stop,
     active: () => live.size,
     close: async () => {

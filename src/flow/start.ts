@@ -5,18 +5,21 @@ import { deadlineOf } from './clocks.ts';
 import type { AttemptsTable, RunsTable, VariationsTable } from '../store/schema.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { moveVariation } from './moves.ts';
+import { markTaken, waitingPrompts } from './steering/prompts.ts';
+import { taskOf, type Task } from './steering/task.ts';
 import { hashToken, newToken } from './tokens.ts';
 
 /**
  * Writes down the next attempt of a queued variation, before anything of it exists.
  *
- * @returns what to start, and the attempt as it is known from now on; null where the variation is not queued any more.
+ * @returns the attempt as it is known from now on, and the way to what is to be started; null where the variation is not queued any
+ *   more.
  */
 export async function planAttempt(
   context: RunningContext,
   runNo: number,
   index: number,
-): Promise<{ attempt: LiveAttempt; spec: AttemptSpec } | null> {
+): Promise<{ attempt: LiveAttempt; spec(): Promise<AttemptSpec> } | null> {
   const { db } = context.store;
   const token = newToken();
   const attemptId = newAttemptId();
@@ -30,6 +33,14 @@ export async function planAttempt(
       const earlier = tx.all(
         db.selectFrom('attempts').select('no').where('run', '=', runNo).where('variation', '=', index),
       );
+      const [prompt] = variation.start_from === null ? [null] : tx.all(waitingPrompts(db, runNo, index).limit(1));
+      if (prompt === undefined) {
+        const message = 'What it was told to do is gone.';
+        moveVariation(db, tx, emit, runNo, index, (moves) =>
+          moves.variation('failed', { reason: 'setup_failed', message }),
+        );
+        return null;
+      }
       moveVariation(db, tx, emit, runNo, index, (moves) => moves.variation('starting'));
       // Two clocks: in a cluster, waiting for a place is not working.
       if (context.runtime.name === 'kubernetes') {
@@ -58,8 +69,10 @@ export async function planAttempt(
           handle: null,
           keep: 0,
           waiting: null,
+          continues: variation.start_from,
         }),
       );
+      if (prompt !== null) markTaken(db, tx, prompt, { attempt: attemptNo, task: 1 });
       return { run, variation, attempt: earlier.length, attemptNo };
     },
   });
@@ -85,10 +98,14 @@ export async function planAttempt(
       timeoutSeconds,
       deadline: deadlineOf(context, { since: Date.now(), isSpeaking: false, timeoutSeconds }),
     },
-    spec: {
-      ...specOf(context, run, variation, { id: attemptId, attempt }),
-      door: { socket: context.doorSocket, token },
-      repository: { source: context.mirrors.path(run.mirror), base: run.base },
+    spec: async () => {
+      const row = { id: attemptId, no: attemptNo, continues: variation.start_from };
+      const task = await taskOf(context, { run, variation, attempt: row });
+      return {
+        ...specOf(context, run, variation, { id: attemptId, attempt, task }),
+        door: { socket: context.doorSocket, token },
+        repository: { source: context.mirrors.path(run.mirror), base: run.base },
+      };
     },
   };
 }
@@ -96,9 +113,9 @@ export async function planAttempt(
 /** What an attempt is to do, as the rows say it: the same at its start and whenever its recorder asks again. */
 export function specOf(
   context: Pick<RunningContext, 'agents'>,
-  run: Pick<RunsTable, 'id' | 'prompt' | 'image'>,
-  variation: Pick<VariationsTable, 'idx' | 'agent' | 'model' | 'dialect' | 'instruction' | 'limits'>,
-  { id, attempt }: Pick<AttemptsTable, 'id' | 'attempt'>,
+  run: Pick<RunsTable, 'id' | 'image'>,
+  variation: Pick<VariationsTable, 'idx' | 'agent' | 'model' | 'dialect' | 'limits'>,
+  { id, attempt, task }: Pick<AttemptsTable, 'id' | 'attempt'> & { task: Task },
 ): Omit<AttemptSpec, 'door' | 'repository'> {
   const agent = context.agents.get(variation.agent);
   return {
@@ -107,7 +124,7 @@ export function specOf(
     variation_id: variation.idx,
     attempt,
     attempt_id: id,
-    prompt: variation.instruction === null ? run.prompt : `${run.prompt}\n\n${variation.instruction}`,
+    prompt: task.prompt,
     agent: {
       name: variation.agent,
       // An agent that was taken out of the configuration since: its recorder says that there is no such program.
@@ -122,6 +139,7 @@ export function specOf(
     egress: false,
     model: variation.model,
     dialect: variation.dialect,
+    work: task.work,
     limits: JSON.parse(variation.limits) as Limits,
   };
 }

@@ -47,6 +47,15 @@ describe('eventOf', () => {
     expect(event('stderr', '{"code":"agent_missing","text":"x"}').type).toBe('agent_output');
   });
 
+  it.each(['acp_sent', 'note', 'result', 'stderr'])('an agent cannot call what it says %s', (kind) => {
+    const data = JSON.stringify({
+      jsonrpc: '2.0',
+      method: 'session/prompt',
+      params: { update: { sessionUpdate: kind } },
+    });
+    expect(JSON.parse(event('acp', data).data)).toMatchObject({ kind: 'acp' });
+  });
+
   it('lets no line break of the agent’s into the frame: it would end the field and begin one of the agent’s own', () => {
     const made = event('acp', '{"jsonrpc":"2.0",\r\r"method":"x"\n}');
     expect(frameOf(1, made.type, made.data).match(/[\r\n]/g)).toHaveLength(4);

@@ -1,4 +1,4 @@
-import type { Envelope } from '../contract/envelope.ts';
+import { ENVELOPE_TYPES, type Envelope } from '../contract/envelope.ts';
 import type { NewEvent } from '../store/store.ts';
 import type { AttemptCaller } from './context.ts';
 
@@ -71,10 +71,13 @@ const ERROR_NOTES: ReadonlySet<string> = new Set([
   'line_cut',
 ]);
 
+const OURS: ReadonlySet<string> = new Set(ENVELOPE_TYPES);
+
 function readAcp(message: unknown): Reading {
   const update = field(field(message, 'params'), 'update');
   const kind = field(update, 'sessionUpdate');
-  if (typeof kind === 'string') return { kind, content: textOf(update, kind), isError: false };
+  // The words for what is not the agent's (a note, a result, what was sent to it) are no kinds that it can take.
+  if (typeof kind === 'string' && !OURS.has(kind)) return { kind, content: textOf(update, kind), isError: false };
   const error = field(message, 'error');
   if (error !== undefined) {
     const detail = field(field(error, 'data'), 'message');

@@ -18,7 +18,10 @@ import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
 
-type PlannedVariation = Pick<VariationsTable, 'agent' | 'model' | 'strategy' | 'instruction' | 'dialect' | 'budget'> & {
+export type PlannedVariation = Pick<
+  VariationsTable,
+  'agent' | 'model' | 'strategy' | 'instruction' | 'dialect' | 'budget'
+> & {
   limits: Limits;
 };
 
@@ -107,7 +110,8 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
   };
 }
 
-function checkPrompt(prompt: string): void {
+/** Errors: invalid_prompt. */
+export function checkPrompt(prompt: string): void {
   if (prompt.trim() === '')
     throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
   if (!prompt.isWellFormed())
@@ -122,7 +126,11 @@ function checkPrompt(prompt: string): void {
   }
 }
 
-function planVariations(context: Context, request: SubmitRequest): PlannedVariation[] {
+/** Checks what each variation is to be. Errors: invalid_variations, unknown_agent, unknown_model, unknown_strategy, provider_key_missing. */
+export function planVariations(
+  context: Context,
+  request: Pick<SubmitRequest, 'variations' | 'agent' | 'models' | 'strategies' | 'limits'>,
+): PlannedVariation[] {
   const asked =
     typeof request.variations === 'number' ? countedVariations(request, request.variations) : request.variations;
   if (asked.length < 1 || asked.length > MAX_VARIATIONS) throw tooManyOrFew(asked.length);
@@ -177,7 +185,7 @@ function budgetOf(configured: Budget | undefined, asked: Budget | undefined): st
  *
  * @returns what is worth knowing: which models are counted in tokens only
  */
-function checkBudgets(context: Context, run: string | null, variations: readonly PlannedVariation[]): string[] {
+export function checkBudgets(context: Context, run: string | null, variations: readonly PlannedVariation[]): string[] {
   const full = context.budgets.closedFor();
   if (full !== null) {
     throw new AppError('budget_exhausted', `Nothing new is started: ${full}`, {
@@ -226,7 +234,7 @@ function checkImage(context: Context, image: string | undefined): void {
   }
 }
 
-function countedVariations(request: SubmitRequest, count: number): VariationRequest[] {
+function countedVariations(request: Pick<SubmitRequest, 'models' | 'strategies'>, count: number): VariationRequest[] {
   if (count < 1 || count > MAX_VARIATIONS) throw tooManyOrFew(count);
   const turn = <Value>(values: readonly Value[] | undefined, index: number) => values?.[index % values.length];
   return Array.from({ length: count }, (_, index) => {

@@ -1,4 +1,4 @@
-import type { Choice, Gap, Run, RunStatusView, RunSummary, Usage, VariationView } from '../contract/api.ts';
+import type { Choice, Gap, Lineage, Run, RunStatusView, RunSummary, Usage, VariationView } from '../contract/api.ts';
 import { jobName } from '../contract/pod.ts';
 import { isTerminal, type Limits, type RunStatus, type VariationStatus } from '../contract/run.ts';
 import type { Selectable } from 'kysely';
@@ -33,6 +33,8 @@ export interface RunRows {
   /** Of the variations that have one, by index. */
   results: ReadonlyMap<number, ResultSummary>;
   choice: Choice | null;
+  /** Prompts that wait, by variation. */
+  promptsWaiting?: ReadonlyMap<number, number>;
   lastEventId: number;
 }
 
@@ -114,6 +116,7 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
     agent: row.agent,
     model: row.model,
     strategy: row.strategy,
+    forked_from: lineageOf(rows, row.forked_from),
     status: row.status,
     end_reason: row.end_reason,
     message: row.message,
@@ -133,6 +136,8 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
       result === undefined || result.patch_bytes === 0
         ? null
         : `/api/v1/runs/${rows.run.id}/variations/${row.idx}/patch`,
+    result_attempt: lineageOf(rows, row.result_attempt)?.attempt ?? null,
+    prompts_waiting: rows.promptsWaiting?.get(row.idx) ?? 0,
     limits: JSON.parse(row.limits) as Limits,
     budget: budgetView(
       row.budget,
@@ -141,14 +146,21 @@ export function variationView(rows: RunRows, row: Selectable<VariationsTable>): 
     ),
     attempts: rows.attempts
       .filter((attempt) => attempt.variation === row.idx)
-      .map((attempt) => attemptView(rows.run.id, attempt)),
+      .map((attempt) => attemptView(rows, attempt)),
   };
 }
 
-function attemptView(runId: string, row: Selectable<AttemptsTable>): VariationView['attempts'][number] {
+/** An attempt's row as people name it. */
+export function lineageOf({ attempts }: Pick<RunRows, 'attempts'>, no: number | null): Lineage | null {
+  const found = no === null ? undefined : attempts.find((attempt) => attempt.no === no);
+  return found === undefined ? null : { variation_id: found.variation, attempt: found.attempt };
+}
+
+function attemptView(rows: RunRows, row: Selectable<AttemptsTable>): VariationView['attempts'][number] {
   return {
     attempt: row.attempt,
     attempt_id: row.id,
+    continues: lineageOf(rows, row.continues),
     status: row.status,
     end_reason: row.end_reason,
     message: row.message,
@@ -158,7 +170,7 @@ function attemptView(runId: string, row: Selectable<AttemptsTable>): VariationVi
     log_complete: row.log_complete === null ? null : row.log_complete === 1,
     gaps: JSON.parse(row.gaps) as Gap[],
     waiting: row.status === 'starting' && row.waiting !== null ? (JSON.parse(row.waiting) as Waiting) : null,
-    job: row.handle?.startsWith('{"job":') === true ? jobName(runId, row.variation, row.attempt) : null,
+    job: row.handle?.startsWith('{"job":') === true ? jobName(rows.run.id, row.variation, row.attempt) : null,
     isolation: row.isolation,
   };
 }

@@ -65,6 +65,8 @@ export interface Intake {
   link(onMessage: (message: LinkMessage) => void, onEnd?: () => void): () => void;
   /** To be told to the recorder, now or when it links. The first reason stands. */
   stop(reason: NonNullable<LinkMessage['stop']>): void;
+  /** Prompts wait up to this number: to be told to the recorder, now or when it links. It asks for them itself. */
+  prompt(no: number): void;
   /** What is there of an upload. */
   resultState(sha256: string): Promise<ResultState>;
   /**

@@ -62,6 +62,11 @@ export interface Runtime {
   adopt(ref: AttemptRef, found: (became: Adoption) => Promise<void>): Promise<Adoption>;
   /** Asks for the end: ACP cancel, then SIGTERM, then SIGKILL of the whole group, each after its grace. Idempotent; the end comes as an event. */
   stop(attemptId: string, reason: EndReason): Promise<void>;
+  /**
+   * Hands a prompt to an attempt under way: its recorder takes it when its agent's turn ends, or never, and says so in the journal.
+   * Numbers rise; again with the same number changes nothing. Nothing happens where the attempt is not there (any more).
+   */
+  prompt(attemptId: string, prompt: { no: number; text: string }): Promise<void>;
   /** Where the result's patch of a finished attempt lies; the caller checks its hash. */
   patchFile(attemptId: string): string;
   /** Takes the result of a lost attempt in its recorder's place; null where there is no work tree. Rejects where it cannot be taken. */

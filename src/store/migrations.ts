@@ -222,6 +222,30 @@ export const MIGRATIONS: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    version: 4,
+    name: 'follow-up prompts and forks',
+    up: `
+      -- Rows of attempts: where the next one of a variation starts, what it was forked from, and what an attempt goes on from.
+      ALTER TABLE variations ADD COLUMN start_from INTEGER;
+      ALTER TABLE variations ADD COLUMN forked_from INTEGER;
+      ALTER TABLE attempts ADD COLUMN continues INTEGER;
+      -- Its numbers are never reused: a recorder takes each once.
+      CREATE TABLE prompts (
+        no INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL,
+        variation INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        at TEXT NOT NULL,
+        status TEXT NOT NULL,
+        origin INTEGER,
+        attempt INTEGER,
+        task INTEGER NOT NULL,
+        FOREIGN KEY (run, variation) REFERENCES variations ON DELETE CASCADE
+      ) STRICT;
+      CREATE INDEX prompts_variation ON prompts (run, variation, no);
+    `,
+  },
 ];
 
 /** The newest version that a list of migrations leads to. */

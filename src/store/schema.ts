@@ -16,6 +16,7 @@ export interface Schema {
   idempotency: IdempotencyTable;
   house: HouseTable;
   budget_days: BudgetDaysTable;
+  prompts: PromptsTable;
 }
 
 /** What all model calls of a UTC day count with, those under way with all that was set aside for them. */
@@ -85,8 +86,12 @@ export interface VariationsTable {
   stop_reason: EndReason | null;
   /** Automatic retries left. */
   retries_left: number;
-  /** The row of the attempt whose verified result it has; null while it has none, and as soon as it is tried again. */
+  /** The row of the attempt whose verified result it has: the last that succeeded, else the last that left one. */
   result_attempt: number | null;
+  /** The row of the attempt whose work and conversation its next attempt goes on from; null = from the base, with the run's prompt. */
+  start_from: number | null;
+  /** The row of another variation's attempt that it was made from. */
+  forked_from: number | null;
 }
 
 export interface AttemptsTable {
@@ -120,6 +125,29 @@ export interface AttemptsTable {
   keep: 0 | 1;
   /** JSON: {reason, message, since}, why it has not begun; what stands here means something only while it is `starting`. */
   waiting: string | null;
+  /** The row of the attempt that it goes on from; null = from the base, with the run's prompt. */
+  continues: number | null;
+}
+
+/** What a variation was told beside the run's prompt, in the order it was said. */
+export interface PromptsTable {
+  /** Never reused (AUTOINCREMENT): a recorder takes each number once. */
+  no: Generated<number>;
+  run: number;
+  variation: number;
+  text: string;
+  at: string;
+  /**
+   * `waiting`: nobody was given it yet. `taken`: by an attempt. `dropped`: its variation ended first; a retry gives it again.
+   * `withdrawn`: another one has taken its place for good.
+   */
+  status: 'waiting' | 'taken' | 'dropped' | 'withdrawn';
+  /** The variation's `start_from` when it was said: a retry gives all of that again. */
+  origin: number | null;
+  /** The row of the attempt that took it. */
+  attempt: number | null;
+  /** 1: that attempt began with it; 0: it was a later turn of it. */
+  task: 0 | 1;
 }
 
 /** The verified result of an attempt. Its patch lies in the data directory under the attempt's id. */

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync, writeSync, mkdirSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync, writeSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -86,6 +86,32 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
     say('written');
     return 'end_turn';
   },
+  /** Does what the prompt says, a line each, behind whatever stands before it: see the cases. */
+  steer: async (prompt) => {
+    const wanted = prompt.split('What the user wants now:\n\n').at(-1) ?? '';
+    for (const line of wanted.split('\n')) {
+      const rest = line.slice(line.indexOf(' ') + 1);
+      const [verb] = line.split(' ', 1);
+      const [name = '', value = ''] = rest.split('=', 2);
+      if (verb === 'write') writeFileSync(name, `${value}\n`);
+      else if (verb === 'append') appendFileSync(name, `${value}\n`);
+      else if (verb === 'see')
+        say(`${name} is ${existsSync(name) ? JSON.stringify(readFileSync(name, 'utf8')) : 'not there'}`);
+      else if (verb === 'say') say(rest);
+      else if (verb === 'repeat') say(prompt);
+      else if (verb === 'gate') while (!existsSync(rest) && !cancelled) await wait(5);
+      else if (verb === 'tool') {
+        const call = { toolCallId: rest, title: `Run ${rest}`, kind: 'execute', status: 'completed' };
+        const content = [{ type: 'content', content: { type: 'text', text: `output of ${rest}` } }];
+        send({
+          method: 'session/update',
+          params: { sessionId: 's', update: { sessionUpdate: 'tool_call', ...call, content } },
+        });
+      } else if (verb === 'exit') process.exit(Number(rest));
+      else if (verb === 'stop') return rest;
+    }
+    return cancelled ? 'cancelled' : 'end_turn';
+  },
   nothing: () => 'end_turn',
   stop: () => args[0] ?? 'end_turn',
   /** Writes a file, says its environment, then waits to be cancelled. */
@@ -167,6 +193,16 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
       taken.push(Buffer.alloc(16 << 20, taken.length));
       await wait(5);
     }
+  },
+  /** Asks with each of the params given as JSON (a list), as often as the second argument says, and says each answer. */
+  ask: async () => {
+    const requests = JSON.parse((args[0] ?? '[]').replaceAll('{cwd}', process.cwd())) as object[];
+    for (let n = 0; n < Number(args[1] ?? 1); n += 1)
+      for (const params of requests) {
+        const answer = await ask('session/request_permission', params);
+        if (n === 0) say(JSON.stringify(answer));
+      }
+    return 'end_turn';
   },
   permission: async () => {
     const answer = await ask('session/request_permission', {

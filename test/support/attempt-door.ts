@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { openDoor } from '../../src/attempt-api/door.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
-import { claimAttempt, repositoryOf } from '../../src/flow/claim.ts';
+import { claimAttempt, nextPromptOf, repositoryOf, workOf } from '../../src/flow/claim.ts';
 import type { AttemptCaller } from '../../src/flow/context.ts';
 import { createTokenBook, hashToken, newToken } from '../../src/flow/tokens.ts';
 import type { Gateway } from '../../src/gateway/gateway.ts';
@@ -25,6 +25,9 @@ export interface PodAttempt {
   /** With the token. */
   ask(path: string, init?: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> }): Promise<Response>;
   revoke(): void;
+  /** The run's row, and the number that the attempt's row is to have. */
+  runNo: number;
+  attemptNo: number;
 }
 
 /** A model that only says who asked. */
@@ -43,6 +46,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   const scene = options.scene ?? mirrorScene();
   const store = testStore();
   const pods = createPods({ directory: tempDir(), maxPatchBytes: 1_000_000 });
+  const dataDir = tempDir();
   const tokens = createTokenBook<Holder>();
   const context = { store, mirrors: scene.mirrors, agents: new Map<string, never>() };
   const errors: unknown[] = [];
@@ -56,6 +60,8 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       git: options.git ?? git,
       claim: (holder, podUid) => claimAttempt(context, pods, holder, podUid),
       repository: (holder) => repositoryOf(context, holder),
+      work: (holder, sha256) => workOf({ store, config: { data_dir: dataDir } }, holder, sha256),
+      nextPrompt: (holder, after) => nextPromptOf(context, holder, after),
       ...(options.maxFetches === undefined ? {} : { maxFetches: options.maxFetches }),
     },
     log: { error: (facts) => void errors.push(facts) },
@@ -66,6 +72,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   });
   const url = `http://127.0.0.1:${door.port}`;
 
+  let made = 0;
   async function attempt(ref?: string): Promise<PodAttempt> {
     const { base, mirror } = await scene.mirrors.resolve(scene.repository.path, ref);
     const attemptId = randomUUID();
@@ -99,6 +106,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
         return no;
       },
     });
+    const attemptNo = (made += 1);
     const token = newToken();
     const stopped = new AbortController();
     tokens.admit(hashToken(token), {
@@ -108,7 +116,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       runId,
       variation: 0,
       attempt: 0,
-      attemptNo: 1,
+      attemptNo,
       stopped,
     });
     return {
@@ -120,8 +128,10 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
       ask: (path, init = {}) =>
         fetch(`${url}${path}`, { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } }),
       revoke: () => tokens.revoke(hashToken(token)),
+      runNo,
+      attemptNo,
     };
   }
 
-  return { url, port: door.port ?? 0, door, pods, scene, errors, attempt };
+  return { url, port: door.port ?? 0, door, pods, scene, errors, attempt, store, dataDir };
 }

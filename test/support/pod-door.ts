@@ -23,6 +23,10 @@ export interface PodDoor {
   readonly have: number;
   /** Lines that came by uploads, and how often they came. */
   uploads: { seqs: number[]; requests: number };
+  /** Patches that attempts start with, by their hash. */
+  works: Map<string, Buffer>;
+  /** Has a prompt wait, and says so on every link. */
+  prompt(no: number, text: string): void;
   /** Patches that arrived whole. */
   patches: Map<string, Buffer>;
   /** Requests, as `<method> <path>`. */
@@ -47,6 +51,10 @@ export interface PodDoor {
     cutResultAfter: number[];
     /** Changes a byte of the first upload. */
     damageResult: number;
+    /** Changes a byte of so many patches on their way to the pod. */
+    damageWork: number;
+    /** So many askings for a prompt are answered 503. */
+    refusePrompts: number;
     maxResultBytes: number;
   };
 }
@@ -69,6 +77,7 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
   const sockets = new Set<Socket>();
   let pod: string | null = null;
   let stopped: EndReason | undefined;
+  const prompts: { no: number; text: string }[] = [];
   let have = 0;
   let server: Server | null = null;
   let port = 0;
@@ -112,7 +121,12 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
       links.add(response);
       door.links += 1;
       response.once('close', () => links.delete(response));
-      say(response, { have, ...(stopped === undefined ? {} : { stop: stopped }) });
+      const last = prompts.at(-1)?.no;
+      say(response, {
+        have,
+        ...(stopped === undefined ? {} : { stop: stopped }),
+        ...(last === undefined ? {} : { prompt: last }),
+      });
       return;
     }
     if (url.pathname === '/attempt/lines') {
@@ -124,6 +138,20 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
       });
       take(body);
       return answer(200, { have });
+    }
+    if (url.pathname === '/attempt/prompts') {
+      if ((door.faults.refusePrompts -= 1) >= 0) return refuse(503, 'shutting_down', 'later');
+      const after = Number(url.searchParams.get('after'));
+      return answer(200, { prompt: prompts.find(({ no }) => no > after) ?? null });
+    }
+    const work = door.works.get(/^\/attempt\/work\/([0-9a-f]{64})$/.exec(url.pathname)?.[1] ?? '');
+    if (work !== undefined) {
+      const damaged = Buffer.from(work);
+      if (door.faults.damageWork > 0) damaged[0] = (damaged[0] ?? 0) ^ 1;
+      door.faults.damageWork -= 1;
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': work.length });
+      response.end(damaged);
+      return;
     }
     const sha = /^\/attempt\/result\/([0-9a-f]{64})$/.exec(url.pathname)?.[1];
     if (sha !== undefined) return result(request, url, sha, answer, refuse);
@@ -203,6 +231,11 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
     },
     uploads: { seqs: [], requests: 0 },
     patches: new Map(),
+    works: new Map(),
+    prompt: (no, text) => {
+      prompts.push({ no, text });
+      for (const link of links) say(link, { prompt: no });
+    },
     requests: [],
     links: 0,
     offer: take,
@@ -221,6 +254,8 @@ export async function openPodDoor(options: PodDoorOptions): Promise<PodDoor> {
       mute: false,
       cutResultAfter: [],
       damageResult: 0,
+      damageWork: 0,
+      refusePrompts: 0,
       maxResultBytes: Infinity,
     },
   };

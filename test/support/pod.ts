@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import type { EarlierWork } from '../../src/contract/attempt.ts';
 import type { ClaimedAttempt } from '../../src/contract/attempt-door.ts';
 import { pod, type LastWord } from '../../src/contract/pod.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
@@ -50,6 +51,7 @@ export interface TestPodOptions extends PrepareOptions {
   /** The launcher gets a PID namespace, with a shell in tini's place. */
   namespace?: boolean;
   follow?: (line: Buffer) => boolean;
+  work?: EarlierWork;
 }
 
 export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
@@ -79,6 +81,7 @@ export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
     },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,
+    work: options.work ?? null,
     model: 'test/model-1',
     dialect: 'anthropic',
     repository: { base: repository.head() },

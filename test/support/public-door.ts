@@ -199,6 +199,7 @@ function flowDouble(): FlowDouble {
     agent: 'builtin',
     model: 'scripted/demo',
     strategy: null,
+    forked_from: null,
     status: 'failed',
     end_reason: 'timeout',
     message: 'Its time was up.',
@@ -208,11 +209,14 @@ function flowDouble(): FlowDouble {
     additions: null,
     deletions: null,
     patch_url: null,
+    result_attempt: null,
+    prompts_waiting: 0,
     limits: defaultLimits,
     budget: null,
     attempts: [
       {
         attempt: 0,
+        continues: null,
         attempt_id: 'a',
         status: 'failed',
         end_reason: 'timeout',
@@ -339,6 +343,18 @@ function flowDouble(): FlowDouble {
       })),
     cancel: (id, v) => called(`cancel ${id} ${v ?? 'all'}`, () => whole(find(id).id)),
     retry: (id, v) => called(`retry ${id} ${v}`, () => whole(find(id).id)),
+    prompt: (id, v, { prompt }) =>
+      called(`prompt ${id} ${v} ${prompt}`, () => {
+        find(id);
+        known(v);
+        return { run_id: id, variation_id: v, prompt_id: 1, becomes: 'next_turn', waiting: 1 };
+      }),
+    fork: (id, request) =>
+      called(`fork ${id} ${JSON.stringify(request)}`, () => ({
+        run_id: find(id).id,
+        variation_id: 3,
+        forked_from: { variation_id: request.from, attempt: 0 },
+      })),
     forget: (id) => called(`forget ${id}`, () => find(id).over),
     info: () => called('info', () => info),
     doctor: () => called('doctor', () => ({ findings: [] })),

@@ -94,6 +94,7 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
     },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,
+    work: null,
     model: 'test/model-1',
     dialect: 'anthropic',
     door: { socket: join(root, 'door.sock'), token: 'token-of-the-attempt' },

@@ -31,6 +31,7 @@ export function specOf(run = 'k3xyzabcde'): AttemptSpec {
     agent: { name: 'builtin', command: ['x'], env: {}, mode: null, image: null, files: {}, read_paths: [] },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,
+    work: null,
     model: 'scripted/any',
     dialect: 'anthropic',
     door: { token: 'at_secret' },

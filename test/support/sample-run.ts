@@ -19,6 +19,7 @@ export function sampleVariation(index: number, more: Partial<VariationView> = {}
     agent: 'builtin',
     model: 'scripted/demo',
     strategy: ['smallest-change', 'test-first'][index] ?? null,
+    forked_from: null,
     status: 'succeeded',
     end_reason: 'end_turn',
     message: null,
@@ -39,11 +40,14 @@ export function sampleVariation(index: number, more: Partial<VariationView> = {}
     additions: 2,
     deletions: 1,
     patch_url: `/api/v1/runs/k3xyzabcde/variations/${index}/patch`,
+    result_attempt: 0,
+    prompts_waiting: 0,
     limits: defaultLimits,
     budget: null,
     attempts: [
       {
         attempt: 0,
+        continues: null,
         attempt_id: `00000000-0000-4000-8000-00000000000${index}`,
         status: 'succeeded',
         end_reason: 'end_turn',

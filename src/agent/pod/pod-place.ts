@@ -1,8 +1,11 @@
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { JournalOptions } from '../journal.ts';
 import type { Place } from '../place.ts';
+import type { PromptSource } from '../prompts.ts';
 import type { Delivery } from './delivery.ts';
 import type { DoorClient } from './door-client.ts';
+import { fetchWork } from './fetch-work.ts';
 import type { LauncherLink } from './launcher-link.ts';
 import type { PodPaths } from './pod-paths.ts';
 import type { Printer } from './printer.ts';
@@ -15,6 +18,7 @@ export interface PodPlaceOptions {
   /** Brings the base here, see `fetchBase`. */
   fetch(signal: AbortSignal): Promise<void>;
   delivery: Delivery;
+  prompts: PromptSource;
   printer: Printer;
   /** What was found of the journal. */
   resume: JournalOptions['resume'];
@@ -46,6 +50,8 @@ export function podPlace(options: PodPlaceOptions): Place {
       await options.fetch(signal);
       return paths.repository;
     },
+    earlierWork: (work, signal) => fetchWork({ door, work, file: join(paths.ownTmp, 'earlier.patch'), log, signal }),
+    prompts: options.prompts,
     ready: () => link.ready,
     start: link.start,
     killRest: link.kill,

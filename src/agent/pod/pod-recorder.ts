@@ -15,6 +15,7 @@ import { fetchBase } from './fetch-base.ts';
 import { findJournal } from './found-journal.ts';
 import { openLauncherLink } from './launcher-link.ts';
 import type { PodPaths } from './pod-paths.ts';
+import { createPodPrompts } from './pod-prompts.ts';
 import { createPrinter } from './printer.ts';
 import { followServer } from './server-link.ts';
 
@@ -41,6 +42,7 @@ export interface PodRecorderOptions {
     claimMs?: number;
     lagMs?: number;
     silenceMs?: number;
+    promptMs?: number;
     /** How long a launcher is waited for that should be there, or should be gone. */
     launcherMs?: number;
   };
@@ -117,11 +119,13 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
     found: found ?? undefined,
     lagMs: pace.lagMs,
   });
+  const prompts = createPodPrompts({ door, log, patienceMs: pace.promptMs });
   const following = new AbortController();
   followServer({
     door,
     onHave: delivery.heard,
     onStop: (reason) => stop.ask(reason, null),
+    onPrompt: prompts.heard,
     onOpen: delivery.knock,
     log,
     signal: following.signal,
@@ -147,7 +151,7 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
     fetching?.catch(() => undefined);
     const { podPlace } = await import('./pod-place.ts');
     const place = podPlace({
-      ...{ paths, link, door, delivery, log },
+      ...{ paths, link, door, delivery, prompts, log },
       fetch: (signal) => fetching ?? fetch(signal),
       printer: createPrinter(options.stdout),
       resume: found ?? undefined,

@@ -28,6 +28,7 @@ async function follow(links: ((response: ServerResponse) => void)[]) {
     door,
     onHave: (have) => heard.push(have),
     onStop: (reason) => heard.push(reason),
+    onPrompt: (no) => heard.push(`prompt ${no}`),
     onOpen: () => heard.push('open'),
     log: (words) => log.push(words),
     signal: stop.signal,

@@ -10,6 +10,8 @@ export interface ServerLinkOptions {
   /** How far the server has the journal on its own disk. */
   onHave(seq: number): void;
   onStop(reason: EndReason): void;
+  /** Prompts wait, up to this number. */
+  onPrompt(no: number): void;
   /** The server answers again. */
   onOpen(): void;
   log(words: string): void;
@@ -41,6 +43,7 @@ export async function followServer(options: ServerLinkOptions): Promise<void> {
         pause = 0;
         if (said.data.have !== undefined) options.onHave(said.data.have);
         if (said.data.stop !== undefined) options.onStop(said.data.stop);
+        if (said.data.prompt !== undefined) options.onPrompt(said.data.prompt);
       },
       onCut: () => undefined,
     });

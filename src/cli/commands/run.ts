@@ -148,7 +148,10 @@ export async function requestOf(session: Session, options: RunOptions): Promise<
 }
 
 /** The budget that was asked for, as the body has it. Errors: invalid_request. */
-function budgetOf({ budget, budgetTokens }: RunOptions): Pick<SubmitInput, 'budget'> {
+export function budgetOf({
+  budget,
+  budgetTokens,
+}: Pick<RunOptions, 'budget' | 'budgetTokens'>): Pick<SubmitInput, 'budget'> {
   if (budget === undefined && budgetTokens === undefined) return {};
   return {
     budget: {
@@ -165,14 +168,22 @@ export function absoluteRepository(given: string, cwd: string): string {
   return isAddress(given) ? given : path;
 }
 
-/** The prompt, byte for byte. Errors: invalid_request, invalid_encoding. */
-async function promptOf(session: Session, { prompt, promptFile }: RunOptions): Promise<string> {
+/**
+ * The prompt, byte for byte. Errors: invalid_request, invalid_encoding.
+ *
+ * @param how the command line that says it
+ */
+export async function promptOf(
+  session: Session,
+  { prompt, promptFile }: { prompt?: string | undefined; promptFile?: string | undefined },
+  how = 'aideator run --prompt "…"',
+): Promise<string> {
   if (prompt !== undefined && promptFile !== undefined)
-    throw new AppError('invalid_request', 'Both --prompt and --prompt-file were given.', { hint: 'Give one of them.' });
+    throw new AppError('invalid_request', 'Both a prompt and --prompt-file were given.', { hint: 'Give one of them.' });
   if (prompt !== undefined) return prompt;
   if (promptFile === undefined) {
     throw new AppError('invalid_request', 'What is to be done? No prompt was given.', {
-      hint: 'aideator run --prompt "…", or --prompt-file <file>, or --prompt-file - to read it from standard input.',
+      hint: `${how}, or --prompt-file <file>, or --prompt-file - to read it from standard input.`,
     });
   }
   const [name, bytes] =

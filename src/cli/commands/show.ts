@@ -1,4 +1,4 @@
-import type { AttemptView, Gap, Run, VariationView } from '../../contract/api.ts';
+import type { AttemptView, Gap, Lineage, Run, VariationView } from '../../contract/api.ts';
 import { budgetWords } from '../budget-words.ts';
 import { plainLine, plainLines, wrap } from '../display.ts';
 import { endWords, waitingWords } from '../event-words.ts';
@@ -71,6 +71,7 @@ function describeVariation(
         `variation ${variation.variation_id}  ${[strategy, agent, model].filter((part) => part !== null).join(' · ')}`,
       ),
     ),
+    ...(variation.forked_from === null ? [] : row('  forked from', lineageWords(variation.forked_from))),
     ...row('  outcome', endWords(status, reason, message)),
     ...row('  time', `${duration(variation.running_ms)} working, ${duration(variation.queued_ms)} waiting`),
     ...row(
@@ -82,8 +83,9 @@ function describeVariation(
       '  result',
       variation.files_changed === null
         ? 'none'
-        : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}`,
+        : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}${resultOf(variation)}`,
     ),
+    ...(variation.prompts_waiting === 0 ? [] : row('  waiting', plural(variation.prompts_waiting, 'prompt'))),
     ...variation.attempts.flatMap((attempt) => attemptRows(attempt, message, row)),
   ];
 }
@@ -101,10 +103,20 @@ function attemptRows(
       `  attempt ${attempt.attempt}`,
       `${endWords(attempt.status, attempt.end_reason, attempt.message === told ? null : attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`,
     ),
+    ...(attempt.continues === null ? [] : row('    goes on', `from ${lineageWords(attempt.continues)}`)),
     ...(job === null ? [] : row('    job', job)),
     ...(waiting === null ? [] : row('    waiting', `${waitingWords(waiting)}, since ${wallClock(waiting.since)}`)),
     ...gaps.flatMap((gap) => row('    missing', gapWords(gap))),
   ];
+}
+
+function lineageWords({ variation_id: variation, attempt }: Lineage): string {
+  return `variation ${variation}, attempt ${attempt}`;
+}
+
+/** Which attempt left it, where there are several. */
+function resultOf({ result_attempt: attempt, attempts }: VariationView): string {
+  return attempt === null || attempts.length < 2 ? '' : ` (attempt ${attempt})`;
 }
 
 /** Lines of the log that never came, by name. */

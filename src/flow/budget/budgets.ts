@@ -111,6 +111,19 @@ export function createBudgets(
     return opened;
   }
 
+  /** One that was made after the run's accounts were opened has used nothing. */
+  function accountOf(own: RunAccounts | null, run: number, variation: number): Account | undefined {
+    const known = own?.variations.get(variation);
+    if (own === null || known !== undefined) return known;
+    const [row] = store.query(
+      db.selectFrom('variations').select('budget').where('run', '=', run).where('idx', '=', variation),
+    );
+    if (row === undefined) return undefined;
+    const account = openAccount('variation', limitOf(row.budget), { microdollars: 0, tokens: 0 });
+    own.variations.set(variation, account);
+    return account;
+  }
+
   function dayAccount(): { name: string; account: Account } {
     const name = today();
     if (day?.name === name) return day;
@@ -128,7 +141,7 @@ export function createBudgets(
       const { runNo, variation, attemptId } = caller;
       const own = accountsOf(runNo);
       const { name, account } = dayAccount();
-      const accounts = [own?.variations.get(variation), own?.run, account].filter(
+      const accounts = [accountOf(own, runNo, variation), own?.run, account].filter(
         (each): each is Account => each !== undefined && limited(each),
       );
       const [provider = ''] = claim.model.split('/', 1);
@@ -171,7 +184,7 @@ export function createBudgets(
     closedFor(run, variation) {
       const { account } = dayAccount();
       const own = run === undefined ? null : accountsOf(run);
-      const mine = variation == null ? undefined : own?.variations.get(variation);
+      const mine = variation == null || run === undefined ? undefined : accountOf(own, run, variation);
       const full = [account, own?.run, mine].find((each) => each !== undefined && each.level >= 80);
       return full === undefined ? null : standingOf(full);
     },

@@ -53,11 +53,13 @@ const ALL = {
 };
 const REASONS = {
   400: 'The request does not fit the schema.',
+  402: 'A budget is used up.',
   404: 'No such thing.',
   409: 'Not in this state.',
   413: 'The body is too large.',
   415: 'The body is not JSON.',
   422: 'Understood, but cannot be done.',
+  429: 'Too many wait already.',
   502: 'Somebody else (a repository, a provider) failed.',
   507: 'The disk is full.',
 };

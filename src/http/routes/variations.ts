@@ -1,5 +1,6 @@
 import { createRoute } from '@hono/zod-openapi';
 import { run, variation } from '../../contract/api.ts';
+import { forked, forkRequest, prompted, promptRequest } from '../../contract/api-steering.ts';
 import type { DoorApp, DoorDeps } from '../door.ts';
 import {
   API,
@@ -7,15 +8,18 @@ import {
   diffText,
   idempotencyHeader,
   json,
+  jsonBody,
   needs,
   noFields,
   POST_REFUSALS,
   refusals,
+  runParams,
   variationParams,
 } from './shared.ts';
 
 const tags = ['variations'];
-const one = `${API}/runs/{id}/variations/{v}`;
+const all = `${API}/runs/{id}/variations`;
+const one = `${all}/{v}`;
 
 export const variationRoutes = {
   get: createRoute({
@@ -58,6 +62,30 @@ export const variationRoutes = {
     request: { params: variationParams, headers: idempotencyHeader, body: noFields },
     responses: { 202: json(run, 'The run, which is active again.'), ...refusals(404, ...POST_REFUSALS) },
   }),
+  prompt: createRoute({
+    method: 'post',
+    path: `${one}/prompts`,
+    operationId: 'promptVariation',
+    summary:
+      'Tell a variation what to do next: the next turn of its session, or a new attempt that goes on from its last',
+    tags,
+    ...needs('run'),
+    request: { params: variationParams, headers: idempotencyHeader, body: jsonBody(promptRequest) },
+    responses: {
+      202: json(prompted, 'Stored; what becomes of it is in the log.'),
+      ...refusals(402, 404, 429, ...POST_REFUSALS),
+    },
+  }),
+  fork: createRoute({
+    method: 'post',
+    path: all,
+    operationId: 'forkVariation',
+    summary: 'A new variation of the run, from another’s work tree and conversation',
+    tags,
+    ...needs('run'),
+    request: { params: runParams, headers: idempotencyHeader, body: jsonBody(forkRequest) },
+    responses: { 202: json(forked, 'Stored; it starts as there is room.'), ...refusals(402, 404, ...POST_REFUSALS) },
+  }),
 };
 
 export function addVariations(app: DoorApp, { flow }: Pick<DoorDeps, 'flow'>): void {
@@ -77,4 +105,11 @@ export function addVariations(app: DoorApp, { flow }: Pick<DoorDeps, 'flow'>): v
     const { id, v } = c.req.valid('param');
     return c.json(await flow.retry(id, v), 202);
   });
+  app.openapi(variationRoutes.prompt, async (c) => {
+    const { id, v } = c.req.valid('param');
+    return c.json(await flow.prompt(id, v, c.req.valid('json')), 202);
+  });
+  app.openapi(variationRoutes.fork, async (c) =>
+    c.json(await flow.fork(c.req.valid('param').id, c.req.valid('json')), 202),
+  );
 }

@@ -41,6 +41,7 @@ export async function openIntake(options: IntakeOptions): Promise<OpenIntake> {
   let seen = Math.max(journal.lastSeq, ahead.last);
   let heardAt: number | null = null;
   let stopReason: LinkMessage['stop'];
+  let promptNo = 0;
   let isOpen = true;
 
   const writer = createIntakeWriter(journal, ahead, {
@@ -53,6 +54,7 @@ export async function openIntake(options: IntakeOptions): Promise<OpenIntake> {
   const links = createLinks(() => ({
     have: writer.have,
     ...(stopReason === undefined ? {} : { stop: stopReason }),
+    ...(promptNo === 0 ? {} : { prompt: promptNo }),
   }));
 
   /** A line that is well-formed; false where it stands behind the last word. */
@@ -131,6 +133,11 @@ export async function openIntake(options: IntakeOptions): Promise<OpenIntake> {
       if (stopReason !== undefined) return;
       stopReason = reason;
       links.tell({ stop: reason });
+    },
+    prompt: (no) => {
+      if (no <= promptNo) return;
+      promptNo = no;
+      links.tell({ prompt: no });
     },
     resultState: (sha256) => uploads.state(sha256),
     takeResult: async (sha256, at, body) => {

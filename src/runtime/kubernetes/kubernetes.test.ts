@@ -34,6 +34,22 @@ describe('a Job', () => {
     expect(await runtime.orphans(new Set())).toEqual([]);
   });
 
+  it('tells its recorder that prompts wait, now or when it links', async () => {
+    const cluster = playCluster();
+    const directory = tempDir();
+    const { runtime, told, pods } = runtimeOn(cluster, directory);
+    const spec = specOf();
+    await runtime.prompt(spec.attempt_id, { no: 1, text: 'nobody is there' });
+    await started(cluster, runtime, spec, told);
+    const heard: unknown[] = [];
+    await runtime.prompt(spec.attempt_id, { no: 4, text: 'x' });
+    const leave = pods.get(spec.attempt_id)?.link((message) => heard.push(message));
+    await runtime.prompt(spec.attempt_id, { no: 6, text: 'y' });
+    await runtime.prompt(spec.attempt_id, { no: 5, text: 'again' });
+    expect(heard).toEqual([{ have: 0, prompt: 4 }, { prompt: 6 }]);
+    leave?.();
+  });
+
   it('is not made twice where the answer to its making was lost', async () => {
     const cluster = playCluster();
     const { runtime, told } = runtimeOn(cluster, tempDir());

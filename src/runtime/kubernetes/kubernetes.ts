@@ -233,6 +233,11 @@ export function createKubernetesRuntime(options: KubernetesRuntimeOptions): Runt
       return Promise.resolve();
     },
 
+    prompt: (attemptId, { no }) => {
+      pods.get(attemptId)?.prompt(no);
+      return Promise.resolve();
+    },
+
     patchFile: (attemptId) => pods.patchFile(attemptId),
 
     // What a recorder could not deliver went with its pod.

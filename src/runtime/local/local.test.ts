@@ -84,6 +84,7 @@ async function specOf(...behaviour: string[]): Promise<AttemptSpec> {
     },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,
+    work: null,
     model: 'scripted/any',
     dialect: 'anthropic',
     door: { socket: '/nowhere/door.sock', token: 'at_x' },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { execa } from 'execa';
 import { attemptPaths } from '../../agent/claim.ts';
+import { putPrompt } from '../../agent/prompts.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
 import type { AttemptSpec } from '../../contract/attempt.ts';
 import { AppError, toAppError } from '../../errors.ts';
@@ -150,6 +151,11 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
         // The recorder itself hangs: without it nothing of the attempt may go on.
         if (processes.get(attemptId) === process && isAlive(process)) signalGroup(process.pid, 'SIGKILL');
       }, options.stopGraceMs ?? 120_000).unref();
+    },
+
+    prompt: async (attemptId, prompt) => {
+      const process = processes.get(attemptId);
+      if (process !== undefined && isAlive(process)) await putPrompt(directoryOf(attemptId), prompt);
     },
 
     patchFile: (attemptId) => attemptPaths(directoryOf(attemptId)).patch,
