@@ -156,6 +156,7 @@ const streamingOnly: Flow = {
   cancel: absent,
   retry: absent,
   forget: absent,
+  agents: { list: absent, view: absent, install: absent },
   info: absent,
   doctor: absent,
   states: absent,

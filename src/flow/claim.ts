@@ -9,7 +9,7 @@ import { specOf } from './start.ts';
  * attempt_taken; forbidden where the attempt is over.
  */
 export async function claimAttempt(
-  context: Pick<Context, 'store' | 'agents'>,
+  context: Pick<Context, 'store' | 'agents' | 'config'>,
   pods: Pods,
   caller: AttemptCaller,
   podUid: string,

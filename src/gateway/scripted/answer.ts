@@ -6,7 +6,7 @@ import { readConversation, type Conversation } from './conversation.ts';
 import { bodyGemini, streamGemini } from './gemini.ts';
 import { bodyOpenai, streamOpenai } from './openai.ts';
 import { bodyResponses, streamResponses } from './responses.ts';
-import type { Script, Turn } from './script.ts';
+import type { Script, ScriptTurn, Turn } from './script.ts';
 
 export interface ScriptedRequest {
   route: Route;
@@ -59,7 +59,8 @@ export function createScriptedModel(script: Script): ScriptedModel {
       try {
         const conversation = readConversation(route, model, body);
         if (route.what === 'count') return count(dialect, conversation);
-        const turn = choose(script, conversation, `${whose} ${conversation.id}`, failures);
+        const chosen = choose(script, conversation, `${whose} ${conversation.id}`, failures);
+        const turn = withTools(chosen, conversation);
         return await perform(turn, dialect, conversation, signal);
       } catch (error) {
         if (error instanceof CallFault && !signal.aborted) return failure(dialect, error);
@@ -69,7 +70,7 @@ export function createScriptedModel(script: Script): ScriptedModel {
   };
 }
 
-function choose(script: Script, conversation: Conversation, whose: string, failures: Map<string, number>): Turn {
+function choose(script: Script, conversation: Conversation, whose: string, failures: Map<string, number>): ScriptTurn {
   const model = Object.hasOwn(script.models, conversation.model) ? script.models[conversation.model] : undefined;
   if (model === undefined)
     throw new CallFault(
@@ -101,6 +102,25 @@ function choose(script: Script, conversation: Conversation, whose: string, failu
     conversation,
     `has no alternative in turn ${conversation.position + 1} of its script for this conversation`,
   );
+}
+
+/** Of each tool the first that the agent offers. One that stands alone is called, whether it is offered or not. */
+function withTools({ tools, ...turn }: ScriptTurn, conversation: Conversation): Turn {
+  if (tools === undefined) return turn;
+  const { offered } = conversation;
+  return {
+    ...turn,
+    tools: tools.map((several) => {
+      const chosen =
+        several.find(({ name }) => offered.includes(name)) ?? (several.length === 1 ? several[0] : undefined);
+      if (chosen !== undefined) return chosen;
+      const names = several.map(({ name }) => name).join(', ');
+      throw beyondScript(
+        conversation,
+        `is offered none of the tools ${names} that its script would call, but ${offered.join(', ')}`,
+      );
+    }),
+  };
 }
 
 function holds(text: string, words: string | undefined): boolean {
