@@ -13,6 +13,10 @@ export const claudeCode: AgentInput = {
     ANTHROPIC_MODEL: '{model}',
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
     DISABLE_AUTOUPDATER: '1',
+    // Calls of its own, for what nobody sees here.
+    CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION: 'false',
+    CLAUDE_CODE_DISABLE_TERMINAL_TITLE: '1',
+    CLAUDE_CODE_DISABLE_AUTO_MEMORY: '1',
     // Else a current model's thoughts are left out of its answers.
     CLAUDE_CODE_THINKING_DISPLAY: 'summarized',
     // Its default of ten means minutes; what is worth waiting for is waited for by the gateway.

@@ -15,7 +15,7 @@ export const geminiCli: AgentInput = {
         security: { auth: { selectedType: 'gemini-api-key' } },
         privacy: { usageStatisticsEnabled: false },
         telemetry: { enabled: false },
-        general: { disableAutoUpdate: true, disableUpdateNag: true, enableAutoUpdate: false },
+        general: { enableAutoUpdate: false, enableAutoUpdateNotification: false },
       },
       null,
       2,

@@ -17,7 +17,10 @@ export const qwenCode: AgentInput = {
       {
         privacy: { usageStatisticsEnabled: false },
         telemetry: { enabled: false },
-        general: { disableAutoUpdate: true, disableUpdateNag: true, enableAutoUpdate: false },
+        general: { enableAutoUpdate: false },
+        // Calls of its own after a turn, for what nobody sees here.
+        ui: { enableFollowupSuggestions: false },
+        memory: { enableManagedAutoMemory: false, enableManagedAutoDream: false },
       },
       null,
       2,
