@@ -34,11 +34,9 @@ export const agentEntry = z.strictObject({
     description:
       'The ACP command: program and arguments; no shell. {node}, {builtin}, {model}, {dialect} and {base_url} are replaced.',
   }),
-  env: variables
-    .default({})
-    .meta({
-      description: 'Added to its environment; {base_url}, {model}, {dialect}, {max_steps} and {home} are replaced.',
-    }),
+  env: variables.default({}).meta({
+    description: 'Added to its environment; {base_url}, {model}, {dialect}, {max_steps} and {home} are replaced.',
+  }),
   files: z
     .record(homePath, z.string())
     .refine(

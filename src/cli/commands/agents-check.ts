@@ -1,6 +1,7 @@
 import { DIALECTS } from '../../contract/dialect.ts';
 import { AppError } from '../../errors.ts';
 import { CHECKED_FILE, checkAgent, type CheckedAgent } from '../agents/check-run.ts';
+import type { Observation } from '../agents/observation.ts';
 import { pad, plainLine, wrap } from '../display.ts';
 import type { Session } from '../session.ts';
 
@@ -51,7 +52,6 @@ export function findingsOf({ isolation, run, write, patch, cancel }: CheckedAgen
   const started = write.stopReason !== null || write.thoughts > 0 || write.toolKinds.length > 0;
   const kinds = write.toolKinds.map((kind) => kind ?? 'no kind');
   const wrote = patch?.includes(`+${CHECKED_FILE.text}`) === true && patch.includes(`b/${CHECKED_FILE.path}`);
-  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const finding = (name: string, good: boolean, yes: string, no: string): Finding =>
     good ? { name, state: 'ok', text: yes } : { name, state: 'fail', text: no };
   const findings: Finding[] = [
@@ -84,12 +84,7 @@ export function findingsOf({ isolation, run, write, patch, cancel }: CheckedAgen
       'its turn, by itself',
       `${write.stopReason ?? 'no answer'}: ${ending(first, write.errors)}`,
     ),
-    finding(
-      'cancels',
-      cancel.stopReason === 'cancelled' && cancel.cancelMs !== null,
-      `answered after ${seconds(cancel.cancelMs ?? 0)}`,
-      `it had to be killed: ${cancel.stopReason ?? 'no answer'}; ${ending(second, cancel.errors)}`,
-    ),
+    cancelling(cancel, ending(second, cancel.errors)),
   );
   const [refused] = [
     ...write.refused,
@@ -98,6 +93,19 @@ export function findingsOf({ isolation, run, write, patch, cancel }: CheckedAgen
   if (refused !== undefined)
     findings.push({ name: 'models', state: 'warn', text: `a model call failed: ${refused.model}: ${refused.error}` });
   return findings;
+}
+
+/** An agent that is told to stop answers its prompt with `cancelled` (ACP v1); one that answers otherwise has stopped as well. */
+function cancelling({ cancelMs, stopReason }: Observation, ended: string): Finding {
+  const name = 'cancels';
+  if (cancelMs === null) return { name, state: 'fail', text: `gave no answer in time and was killed: ${ended}` };
+  const text = `answered after ${seconds(cancelMs)}`;
+  if (stopReason === 'cancelled') return { name, state: 'ok', text };
+  return { name, state: 'warn', text: `${text}, but with ${stopReason ?? 'nothing'}` };
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
 }
 
 function ending(
