@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Config } from '../../config.ts';
+import type { AgentView } from '../../contract/api-system.ts';
 import { toAppError } from '../../errors.ts';
 import { pad, plainLine, widthOf, wrap } from '../display.ts';
 import { answers, runningServer } from '../server.ts';
@@ -162,13 +163,19 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
     const checks: Check[] = [
       { name: 'server', state: 'ok', text: `${client.url} ${how}`, ...other },
       checkIsolation(info.isolation),
-      { name: 'agents', state: 'ok', text: info.agents.map(({ name }) => name).join(', ') },
+      { name: 'agents', state: 'ok', text: agentsText(await client.agents()) },
       { name: 'strategies', state: 'ok', text: info.strategies.map(({ name }) => name).join(', ') },
     ];
     return config.url === null ? [...checks, await checkPort(config, client.url)] : checks;
   } catch (error) {
     return [failed('server', error)];
   }
+}
+
+/** Those that can be run, and where to see the others. */
+function agentsText(agents: readonly AgentView[]): string {
+  const ready = agents.flatMap(({ name, state }) => (state === 'ready' ? [name] : []));
+  return `${ready.join(', ')}; \`aideator agents list\` shows all ${agents.length}`;
 }
 
 function checkIsolation(text: string): Check {
