@@ -91,11 +91,12 @@ it('the built-in agent passes the check in both of its protocols; a server elsew
 
 it('what cannot be installed or run is refused in words, before anything is stored', async () => {
   const house = await startTestHouse({
-    script: 'models: { any: { turns: [{ text: Hello. }] } }',
     settings: {
-      default_model: 'scripted/any',
+      providers: { maker: { kind: 'anthropic', base_url: 'http://127.0.0.1:9' } },
+      default_model: 'maker/m',
       agents: {
         alien: { command: ['x'], platforms: ['plan9-mips'], npm: { package: 'x', version: '1.0.0', command: ['x'] } },
+        picky: { command: ['x'], dialects: ['responses'] },
         old: { command: ['nobody-has-this'], npm: { package: 'old', version: '2.0.0', command: ['x'] } },
       },
     },
@@ -120,6 +121,12 @@ it('what cannot be installed or run is refused in words, before anything is stor
     code: 'agent_missing',
     detail: 'old is installed in version 1.0.0; 2.0.0 is needed.',
     hint: 'aideator agents install old (old@2.0.0 from npm)',
+  });
+  const mismatch = { repository: sourceRepository(), prompt: 'x', variations: [{ agent: 'picky', model: 'maker/m' }] };
+  expect((await house.api<Problem>('POST', '/api/v1/runs', mismatch)).body).toMatchObject({
+    code: 'invalid_variations',
+    detail: 'The agent picky speaks responses; maker/m is asked in anthropic.',
+    hint: 'Choose a model of another provider, or another agent.',
   });
   const install = (agent: string) => house.api<Problem>('POST', `/api/v1/agents/${agent}/install`, {});
   expect((await install('alien')).body).toMatchObject({ status: 422, code: 'agent_missing' });

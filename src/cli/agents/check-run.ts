@@ -31,7 +31,7 @@ export interface CheckOptions {
 /** What the file holds that the agent is to write. */
 export const CHECKED_FILE = { path: 'checked.txt', text: 'checked' } as const;
 /** Seconds that each of the two may take. */
-const TIMEOUT_SECONDS = 60;
+const TIMEOUT_SECONDS = 120;
 
 /**
  * Runs an agent twice, in a server of its own with nothing of the user's but the agents. Errors: what keeps a server from starting
