@@ -8,6 +8,12 @@ import type { Session } from '../session.ts';
 /** How often a server is asked whether an installation is done (ms). */
 const POLL_MS = 500;
 
+/** Those that can be run, and where to see the others. */
+export function agentsText(agents: readonly AgentView[]): string {
+  const ready = agents.flatMap(({ name, state }) => (state === 'ready' ? [name] : []));
+  return `${ready.join(', ')}; \`aideator agents list\` shows all ${agents.length}`;
+}
+
 /** `aideator agents list`. */
 export async function listAgents(session: Session): Promise<number> {
   const client = await session.connectUpToDate();

@@ -3,11 +3,11 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Config } from '../../config.ts';
-import type { AgentView } from '../../contract/api-system.ts';
 import { toAppError } from '../../errors.ts';
 import { pad, plainLine, widthOf, wrap } from '../display.ts';
 import { answers, runningServer } from '../server.ts';
 import type { Session } from '../session.ts';
+import { agentsText } from './agents.ts';
 
 type State = 'ok' | 'warn' | 'fail';
 
@@ -170,12 +170,6 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
   } catch (error) {
     return [failed('server', error)];
   }
-}
-
-/** Those that can be run, and where to see the others. */
-function agentsText(agents: readonly AgentView[]): string {
-  const ready = agents.flatMap(({ name, state }) => (state === 'ready' ? [name] : []));
-  return `${ready.join(', ')}; \`aideator agents list\` shows all ${agents.length}`;
 }
 
 function checkIsolation(text: string): Check {
