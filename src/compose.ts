@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { makeRuntime } from './compose-runtime.ts';
+import { createAgentInstalls } from './flow/agent-installs.ts';
 import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import { readKeyFile, type Config } from './config.ts';
@@ -164,7 +165,9 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     });
     closers.push(() => door.close());
 
-    const flow = createFlow(running, conductor);
+    const installs = createAgentInstalls(context);
+    closers.push(() => installs.close());
+    const flow = createFlow(running, conductor, installs);
     metrics.states(() => flow.states());
     const { admin_key_file: adminKey } = config;
     const keys = createKeys(store, adminKey === null ? null : readKeyFile('admin_key_file', adminKey));

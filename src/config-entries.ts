@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { PROVIDER_KINDS } from './contract/dialect.ts';
 
+export { agentEntry } from './contract/agent-entry.ts';
+
 /** The entries of the configuration that people name themselves. */
 
 /** A provider of models. */
@@ -22,21 +24,6 @@ export const provider = z.strictObject({
     .optional()
     .meta({ description: 'More headers for its requests; names in lower case.' }),
   script: z.string().optional().meta({ description: 'kind scripted: the script file.' }),
-});
-
-/** An agent of one's own. */
-export const agentEntry = z.strictObject({
-  description: z.string().default(''),
-  command: z.array(z.string()).min(1).meta({ description: 'The ACP command: program and arguments; no shell.' }),
-  env: z
-    .record(z.string(), z.string())
-    .default({})
-    .meta({ description: '{base_url}, {model} and {home} are replaced.' }),
-  mode: z.string().nullable().default(null).meta({ description: 'ACP session mode to set.' }),
-  models: z.record(z.string().min(1), z.string().min(1)).optional().meta({
-    description:
-      'Models it asks for by itself (a `*` at the end stands for any rest), and what it gets: <provider>/<model>, or `same` as its variation’s.',
-  }),
 });
 
 /** How what is configured may be called. */

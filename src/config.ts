@@ -63,6 +63,12 @@ export const configSchema = z.strictObject({
     .max(1000)
     .default(8)
     .meta({ description: 'Attempts at once, all runs together.' }),
+  agents_dir: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .meta({ description: 'Where `aideator agents install` puts agents; none = `agents` in the data directory.' }),
   default_agent: name.default('builtin'),
   default_model: z
     .string()
@@ -204,6 +210,8 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
 
   if (values['data_dir'] === undefined || values['data_dir'] === '') values['data_dir'] = defaultDataDir(env);
   if (typeof values['data_dir'] === 'string') values['data_dir'] = resolve(cwd, values['data_dir']);
+
+  if (typeof values['agents_dir'] === 'string') values['agents_dir'] = resolve(cwd, values['agents_dir']);
 
   const parsed = configSchema.safeParse(values);
   if (!parsed.success) throw invalid(parsed.error, origins);

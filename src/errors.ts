@@ -24,6 +24,8 @@ export const errorCodes = {
   invalid_variations: { status: 422, exit: 2, blame: 'user', title: 'The variations cannot be run' },
   invalid_cursor: { status: 400, exit: 2, blame: 'user', title: 'The cursor is not valid' },
   unknown_agent: { status: 422, exit: 2, blame: 'user', title: 'No such agent' },
+  agent_missing: { status: 422, exit: 5, blame: 'operator', title: 'The agent is not installed' },
+  agent_install_failed: { status: 502, exit: 5, blame: 'operator', title: 'The agent could not be installed' },
   unknown_model: { status: 422, exit: 2, blame: 'user', title: 'No such model' },
   price_unknown: { status: 422, exit: 2, blame: 'user', title: 'The model has no price' },
   budget_exhausted: { status: 402, exit: 3, blame: 'user', title: 'The budget is used up' },

@@ -158,6 +158,7 @@ const streamingOnly: Flow = {
   prompt: absent,
   fork: absent,
   forget: absent,
+  agents: { list: absent, view: absent, install: absent },
   info: absent,
   doctor: absent,
   states: absent,

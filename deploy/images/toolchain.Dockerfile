@@ -27,8 +27,6 @@ RUN apt-get update \
 # RUN python3 -m venv /opt/project/venv && /opt/project/venv/bin/pip install --no-cache-dir -r /opt/project/requirements.txt
 # ENV PATH=/opt/project/venv/bin:$PATH
 
-# Claude Code is proprietary: it is not part of AIdeator's images. Who has agreed to its terms may add it to an image of their own, with
-# the adapter by which it speaks ACP (pin both versions), and name it to the server: `config.agents.claude.command: [claude-agent-acp]`.
-# RUN npm install --global @anthropic-ai/claude-code@2.1.330 @agentclientprotocol/claude-agent-acp@0.101.0
+# Agents that others made: agents.Dockerfile, beside this file.
 
 USER 1000:1000

@@ -4,7 +4,7 @@ import { toAppError } from '../errors.ts';
 import { connectAcp, type AcpClient } from './acp-client.ts';
 import { createAgentOutput, type AgentOutput } from './agent-output.ts';
 import { AgentMissing, type AgentProcess } from './agent-process.ts';
-import { agentEnvironment } from './child-env.ts';
+import { agentEnvironment, agentWords, replaceWords } from './child-env.ts';
 import { converse, type Conversation } from './conversation.ts';
 import { watchDisk } from './disk-usage.ts';
 import { endingOfExit, type Ending } from './end-words.ts';
@@ -12,6 +12,7 @@ import type { Journal } from './journal.ts';
 import { createPermissionAnswers } from './permission/answers.ts';
 import type { Place } from './place.ts';
 import type { NextPrompt } from './prompts.ts';
+import { writeSettings } from './settings-files.ts';
 import { watchSilence } from './silence.ts';
 import type { Stop, StopRequest } from './stop-request.ts';
 
@@ -48,9 +49,18 @@ export interface AgentRunEnd extends Ending {
 export async function runAgent(run: AgentRun): Promise<AgentRunEnd> {
   const { spec, place, journal } = run;
   const { paths } = place;
+  const words = agentWords(spec, paths, run.baseUrl);
+  try {
+    await writeSettings(paths.home, spec.agent.files, words);
+  } catch (error) {
+    const message = `The agent's settings could not be written: ${error instanceof Error ? error.message : String(error)}`;
+    journal.note('setup_failed', message);
+    return { reason: 'setup_failed', message, exit: null, firstMessageAt: null, gone: true };
+  }
+  const command = spec.agent.command.map((word) => replaceWords(word, words));
   let agent: AgentProcess;
   try {
-    agent = await place.start(spec.agent.command, {
+    agent = await place.start(command, {
       cwd: paths.workspace,
       env: agentEnvironment(place.agentEnv, spec, paths, run.baseUrl),
     });

@@ -1,40 +1,27 @@
-import type { Dialect } from '../contract/dialect.ts';
+import { agentEntry, type AgentInput, type AgentSettings } from '../contract/agent-entry.ts';
+import { builtin } from './catalog/builtin.ts';
+import { claudeCode } from './catalog/claude-code.ts';
+import { codex } from './catalog/codex.ts';
+import { geminiCli } from './catalog/gemini-cli.ts';
+import { opencode } from './catalog/opencode.ts';
+import { qwenCode } from './catalog/qwen-code.ts';
 
-/** An agent that attempts can be run with. Configuration can add entries of the same shape. */
-export interface AgentEntry {
+/** An agent that attempts can be run with, and its name. Configuration adds entries of the same shape (`agents:`). */
+export interface AgentEntry extends AgentSettings {
   name: string;
-  description: string;
-  /** Its ACP command: program and arguments, no shell. `{node}` is the Node binary, `{builtin}` the built-in agent's file. */
-  command: readonly string[];
-  /**
-   * Added to its environment, beside PATH, the locale, HOME, TMPDIR and XDG_*. Replaced in values: `{base_url}` (of the model
-   * gateway, without /v1), `{model}` (the provider's own name for it), `{dialect}`, `{max_steps}`, `{home}`.
-   */
-  env: Readonly<Record<string, string>>;
-  /** ACP session mode to set, where it needs one to work unattended. */
-  mode: string | null;
-  /**
-   * Models that it asks for by itself, for a title or a summary, by the name it says (a `*` at the end stands for any rest), and what
-   * it gets: `<provider>/<model>`, or `same` = the model of its variation. Any other model is refused.
-   */
-  models?: Readonly<Record<string, string>> | undefined;
-  /** The protocols it can speak with models; left out = whatever its entry tells it to. */
-  dialects?: readonly Dialect[];
 }
 
-/** The agents that need no configuration. */
-export const knownAgents: readonly AgentEntry[] = [
-  {
-    name: 'builtin',
-    description: 'AIdeator’s own agent: bash, read, write, edit and search, with any model of either protocol.',
-    command: ['{node}', '{builtin}'],
-    env: {
-      AIDEATOR_BASE_URL: '{base_url}',
-      AIDEATOR_MODEL: '{model}',
-      AIDEATOR_DIALECT: '{dialect}',
-      AIDEATOR_MAX_STEPS: '{max_steps}',
-    },
-    mode: null,
-    dialects: ['anthropic', 'openai'],
-  },
-];
+const entries: Readonly<Record<string, AgentInput>> = {
+  builtin,
+  'claude-code': claudeCode,
+  codex,
+  opencode,
+  'gemini-cli': geminiCli,
+  'qwen-code': qwenCode,
+};
+
+/** The agents that need no configuration; all but the built-in one have to be installed. */
+export const knownAgents: readonly AgentEntry[] = Object.entries(entries).map(([name, entry]) => ({
+  name,
+  ...agentEntry.parse(entry),
+}));

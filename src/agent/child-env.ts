@@ -22,6 +22,21 @@ export function modelName(model: string): string {
   return model.slice(model.indexOf('/') + 1);
 }
 
+/** What stands for what in an agent's command, environment and settings files, see `contract/agent-entry.ts`. */
+export function agentWords(
+  spec: Pick<AttemptSpec, 'model' | 'dialect' | 'limits'>,
+  { home }: Pick<PlacePaths, 'home'>,
+  baseUrl: string,
+): Record<string, string> {
+  return {
+    base_url: baseUrl,
+    model: modelName(spec.model),
+    dialect: spec.dialect,
+    max_steps: String(spec.limits.max_steps),
+    home,
+  };
+}
+
 /**
  * The environment of an attempt's agent: an allow-list, its own HOME and TMPDIR, and what its catalogue entry adds.
  *
@@ -35,6 +50,7 @@ export function agentEnvironment(
 ): Record<string, string> {
   const result = inheritedEnvironment(env);
   const { home } = paths;
+  const words = agentWords(spec, paths, baseUrl);
   Object.assign(result, {
     TERM: 'dumb',
     HOME: home,
@@ -44,13 +60,6 @@ export function agentEnvironment(
     XDG_DATA_HOME: join(home, '.local', 'share'),
     XDG_STATE_HOME: join(home, '.local', 'state'),
   });
-  const words: Record<string, string> = {
-    base_url: baseUrl,
-    model: modelName(spec.model),
-    dialect: spec.dialect,
-    max_steps: String(spec.limits.max_steps),
-    home,
-  };
   for (const [name, value] of Object.entries(spec.agent.env)) result[name] = replaceWords(value, words);
   result[ATTEMPT_VARIABLE] = spec.attempt_id;
   return result;
@@ -65,6 +74,6 @@ export function agentCommand(command: readonly string[], node: string): [string,
 }
 
 /** Replaces `{name}` where the name is known; everything else stays as it is. */
-function replaceWords(text: string, words: Record<string, string>): string {
+export function replaceWords(text: string, words: Record<string, string>): string {
   return text.replaceAll(/\{([a-z_]+)\}/g, (whole, name: string) => words[name] ?? whole);
 }

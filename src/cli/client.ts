@@ -44,6 +44,19 @@ export class Client {
     return this.#json(system.doctorReport, 'GET', '/doctor', { query: { probe: String(probe) } });
   }
 
+  async agents(): Promise<system.AgentView[]> {
+    return (await this.#json(system.agentList, 'GET', '/agents')).agents;
+  }
+
+  agent(name: string): Promise<system.AgentView> {
+    return this.#json(system.agentView, 'GET', `/agents/${encodeURIComponent(name)}`);
+  }
+
+  /** Begins to install an agent where the server is; asking again changes nothing. */
+  installAgent(name: string, body: z.input<typeof system.installRequest>): Promise<system.AgentView> {
+    return this.#json(system.agentView, 'POST', `/agents/${encodeURIComponent(name)}/install`, { body });
+  }
+
   /** Submits a run. Safe to repeat: a lost answer never makes a second run. */
   submit(body: api.SubmitInput): Promise<api.Submitted> {
     return this.#json(api.submitted, 'POST', '/runs', { body, headers: { 'idempotency-key': randomUUID() } });

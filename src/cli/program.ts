@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { Command, CommanderError, Option } from 'commander';
 import { KEY_SCOPES } from '../contract/api-system.ts';
+import { DIALECTS } from '../contract/dialect.ts';
 import { RUN_STATUSES } from '../contract/run.ts';
 import { AppError, toAppError } from '../errors.ts';
 import type { Io } from './io.ts';
@@ -129,7 +130,7 @@ function addRun(program: Command, does: Does): void {
       'how many variations, 1 to 32 (default: 3, or as many as models or strategies are named)',
       wholeNumber('--variations'),
     )
-    .option('--agent <name>', 'the agent (see `aideator doctor`)')
+    .option('--agent <name>', 'the agent (see `aideator agents list`)')
     .option('--model <provider/model>', 'a model; repeat it to take several in turn', collect)
     .option('--strategy <name>', 'a strategy; repeat it to take several in turn', collect)
     .option(
@@ -250,6 +251,21 @@ function addServing(program: Command, does: Does): void {
     .command('logout [url]')
     .description('forget a server and its key')
     .action(does(async () => (await import('./commands/login.ts')).logout));
+  const agents = program.command('agents').description('the agents that attempts can be run with');
+  agents
+    .command('list')
+    .description('which agents there are, which are installed, and what is missing')
+    .action(does(async () => (await import('./commands/agents.ts')).listAgents));
+  agents
+    .command('install <name...>')
+    .description('install agents from npm where the server is, each in one exact version')
+    .option('--force', 'install what is there already once more')
+    .action(does(async () => (await import('./commands/agents.ts')).installAgents));
+  agents
+    .command('check <name>')
+    .description('a real run of an agent against the scripted model, and what was seen of it')
+    .addOption(new Option('--dialect <dialect>', 'the protocol to ask models in').choices(DIALECTS))
+    .action(does(async () => (await import('./commands/agents-check.ts')).checkOne));
   const keys = program.command('keys').description('API keys of the server');
   keys
     .command('create [name]')

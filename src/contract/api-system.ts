@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { budgetView } from './budget.ts';
+import { dialect } from './dialect.ts';
 import { limits } from './run.ts';
 
 /** The public API's bodies that are of the server itself: keys, info, problems. The rest is in api.ts. */
@@ -50,6 +51,33 @@ export const info = z
   })
   .meta({ id: 'Info' });
 export type Info = z.infer<typeof info>;
+
+/** An agent, and whether it can be run where this server runs attempts. */
+export const agentView = z
+  .object({
+    name: z.string(),
+    description: z.string(),
+    licence: z.string().nullable(),
+    dialects: z.array(dialect).nullable().meta({ description: 'The protocols it speaks with models; null = unknown.' }),
+    helper_models: z
+      .record(z.string(), z.string())
+      .nullable()
+      .meta({ description: 'Models that it asks for by itself, and what it gets for them.' }),
+    package: z.string().nullable().meta({ description: 'What is installed for it: npm’s `<package>@<version>`.' }),
+    state: z.enum(['ready', 'installing', 'missing', 'other_version', 'unsupported', 'failed']),
+    from: z.enum(['builtin', 'installed', 'path', 'configuration', 'image']).nullable(),
+    version: z.string().nullable(),
+    message: z.string().nullable().meta({ description: 'What is missing, or went wrong.' }),
+    hint: z.string().nullable(),
+  })
+  .meta({ id: 'Agent' });
+export type AgentView = z.infer<typeof agentView>;
+export const agentList = z.object({ agents: z.array(agentView) }).meta({ id: 'AgentList' });
+export const installRequest = z
+  .strictObject({
+    force: z.boolean().default(false).meta({ description: 'Also where it is there already.' }),
+  })
+  .meta({ id: 'InstallAgent' });
 
 /** One thing that was looked at: whether it is there, in words, and what to do where it is not. */
 export const finding = z

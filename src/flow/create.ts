@@ -5,6 +5,7 @@ import type { Shipped } from '../contract/api.ts';
 import { isTerminal, defaultLimits, type RunStatus } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import { diffTrees, treeOf } from '../git/diff.ts';
+import type { AgentInstalls } from './agent-installs.ts';
 import { accountView } from './budget/view.ts';
 import { chooseVariation } from './choose.ts';
 import { compareRun } from './compare.ts';
@@ -23,7 +24,7 @@ import { defaultModel, submitRun } from './submit.ts';
 import { runView, statusView, variationView } from './views.ts';
 
 /** The house's spine as a value: each step's function behind the seam that the public door knows. */
-export function createFlow(context: RunningContext, conductor: Conductor): Flow {
+export function createFlow(context: RunningContext, conductor: Conductor, installs: AgentInstalls): Flow {
   const { store, config } = context;
   const { db } = store;
 
@@ -172,6 +173,7 @@ export function createFlow(context: RunningContext, conductor: Conductor): Flow 
       return forked;
     },
     forget: (runId) => forgetRun(context, conductor, runId),
+    agents: installs,
     doctor: async (options) => ({ findings: await context.runtime.preflight(options) }),
     info: async () => ({
       version: context.version,

@@ -14,6 +14,7 @@ import type {
 import type { Forked, ForkRequest, Prompted, PromptRequest } from '../contract/api-steering.ts';
 import type { DoctorReport, Info } from '../contract/api-system.ts';
 import type { RunStatus } from '../contract/run.ts';
+import type { AgentInstalls } from './agent-installs.ts';
 
 /** The house's spine as the public door sees it: a file a step beside this one. Errors are AppErrors. */
 export interface Flow {
@@ -39,6 +40,7 @@ export interface Flow {
   fork(runId: string, request: ForkRequest): Promise<Forked>;
   /** Cancels, then forgets. True when it is gone already, false while something still has to stop. */
   forget(runId: string): Promise<boolean>;
+  agents: Pick<AgentInstalls, 'list' | 'view' | 'install'>;
   info(): Promise<Info>;
   /** Whether attempts can run where this server runs them; with `probe` by running something for a moment. */
   doctor(options: { probe: boolean }): Promise<DoctorReport>;

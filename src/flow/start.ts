@@ -4,6 +4,7 @@ import type { Limits } from '../contract/run.ts';
 import { deadlineOf } from './clocks.ts';
 import type { AttemptsTable, RunsTable, VariationsTable } from '../store/schema.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
+import { locateAgent } from './agents.ts';
 import { moveVariation } from './moves.ts';
 import { markTaken, waitingPrompts } from './steering/prompts.ts';
 import { taskOf, type Task } from './steering/task.ts';
@@ -112,12 +113,14 @@ export async function planAttempt(
 
 /** What an attempt is to do, as the rows say it: the same at its start and whenever its recorder asks again. */
 export function specOf(
-  context: Pick<RunningContext, 'agents'>,
+  context: Pick<RunningContext, 'agents' | 'config'>,
   run: Pick<RunsTable, 'id' | 'image'>,
   variation: Pick<VariationsTable, 'idx' | 'agent' | 'model' | 'dialect' | 'limits'>,
   { id, attempt, task }: Pick<AttemptsTable, 'id' | 'attempt'> & { task: Task },
 ): Omit<AttemptSpec, 'door' | 'repository'> {
   const agent = context.agents.get(variation.agent);
+  const located = agent === undefined ? null : locateAgent(context.config, agent);
+  const found = located?.kind === 'found' ? located : null;
   return {
     v: 1,
     run_id: run.id,
@@ -127,13 +130,13 @@ export function specOf(
     prompt: task.prompt,
     agent: {
       name: variation.agent,
-      // An agent that was taken out of the configuration since: its recorder says that there is no such program.
-      command: [...(agent?.command ?? [variation.agent])],
-      env: { ...agent?.env },
+      // An agent that was taken out of the configuration, or away, since: its recorder says that there is no such program.
+      command: found?.command ?? [...(agent?.command ?? [variation.agent])],
+      env: found?.env ?? {},
       mode: agent?.mode ?? null,
       image: run.image,
-      files: {},
-      read_paths: [],
+      files: { ...agent?.files },
+      read_paths: found?.readPaths ?? [],
     },
     sandbox: { kind: 'none', read_paths: [] },
     egress: false,

@@ -12,6 +12,7 @@ import { jobName } from '../contract/pod.ts';
 import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
 import type { VariationsTable } from '../store/schema.ts';
+import { checkAgentThere } from './agents.ts';
 import type { Context } from './context.ts';
 import { serverEvent } from './moves.ts';
 import { strategiesOf } from './strategies.ts';
@@ -27,7 +28,7 @@ export type PlannedVariation = Pick<
 
 /**
  * Checks everything that can be known to be wrong before anything is stored.
- * Errors: invalid_prompt, invalid_variations, unknown_agent, unknown_model, unknown_strategy, provider_key_missing, and those
+ * Errors: invalid_prompt, invalid_variations, unknown_agent, agent_missing, unknown_model, unknown_strategy, provider_key_missing, and those
  * of the repository.
  */
 export async function submitRun(context: Context, request: SubmitRequest): Promise<Submitted> {
@@ -137,11 +138,13 @@ export function planVariations(
   const strategies = strategiesOf(context.config);
   return asked.map((each) => {
     const agent = each.agent ?? request.agent ?? context.config.default_agent;
-    if (!context.agents.has(agent)) {
+    const entry = context.agents.get(agent);
+    if (entry === undefined) {
       throw new AppError('unknown_agent', `There is no agent ${JSON.stringify(agent)}.`, {
         hint: `Known: ${[...context.agents.keys()].join(', ')}. Add one under \`agents:\` in the configuration.`,
       });
     }
+    checkAgentThere(context.config, entry);
     const strategy = each.strategy ?? null;
     const instruction = strategy === null ? null : strategies.get(strategy);
     if (instruction === undefined) {

@@ -8,6 +8,7 @@ import { body } from './body.ts';
 import type { Door, DoorApp, DoorDeps, DoorEnv, RouteDeps } from './door.ts';
 import { idempotency } from './idempotency.ts';
 import { invalidRequest, problemResponse } from './problem.ts';
+import { addAgents } from './routes/agents.ts';
 import { addDocs } from './routes/docs.ts';
 import { addKeys } from './routes/keys.ts';
 import { addRuns } from './routes/runs.ts';
@@ -63,6 +64,7 @@ export function buildApp(doorDeps: DoorDeps): Door {
   addRuns(app, deps);
   addStream(app, deps);
   addVariations(app, deps);
+  addAgents(app, deps);
   addKeys(app, deps);
   addDocs(app, deps.version);
   app.get('/', (c) => c.redirect('/docs'));

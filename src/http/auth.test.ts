@@ -124,9 +124,11 @@ it('knows addresses that only this machine can reach', () => {
   );
 });
 
-it('asks an admin for keys, however the path goes on', () => {
+it('asks an admin for keys, and for installing agents, however the path goes on', () => {
   expect(neededScope('GET', '/api/v1/keys')).toBe('admin');
   expect(neededScope('DELETE', '/api/v1/keys/x')).toBe('admin');
+  expect(neededScope('POST', '/api/v1/agents/codex/install')).toBe('admin');
+  expect(neededScope('GET', '/api/v1/agents/codex')).toBe('read');
   expect(neededScope('HEAD', '/api/v1/runs')).toBe('read');
   expect(neededScope('GET', '/api/v1/keysets')).toBe('read');
   expect(neededScope('PUT', '/api/v1/runs')).toBe('run');

@@ -15,10 +15,12 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-/** The scope a request needs: keys are an admin's, reading is reading, all else changes something. */
+/** The scope a request needs: keys and installing agents are an admin's, reading is reading, all else changes something. */
 export function neededScope(method: string, path: string): Scope {
   if (/^\/api\/v1\/keys(\/|$)/.test(path)) return 'admin';
-  return method === 'GET' || method === 'HEAD' ? 'read' : 'run';
+  if (method === 'GET' || method === 'HEAD') return 'read';
+  // What is changed of agents is what programs there are on the server's machine.
+  return /^\/api\/v1\/agents(\/|$)/.test(path) ? 'admin' : 'run';
 }
 
 /**

@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { choice } from '../contract/api.ts';
+import { agentRoutes } from './routes/agents.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { runRoutes } from './routes/runs.ts';
 import { streamRoutes } from './routes/stream.ts';
@@ -20,7 +21,7 @@ export function openApiDocument(version: string): Json {
   // By itself first, because its other places may be null, and a component takes the shape of the first place.
   // A clone, because only schemas made after zod was extended can be registered, and the contract may be loaded before.
   registry.register('Choice', choice.clone());
-  const groups = [runRoutes, streamRoutes, variationRoutes, keyRoutes, systemRoutes];
+  const groups = [runRoutes, streamRoutes, variationRoutes, agentRoutes, keyRoutes, systemRoutes];
   for (const route of groups.flatMap((group) => Object.values(group))) registry.registerPath(route);
 
   const document = getOpenAPI31Document({
@@ -39,6 +40,7 @@ export function openApiDocument(version: string): Json {
     tags: [
       { name: 'runs', description: 'A task, and what becomes of it.' },
       { name: 'variations', description: 'The ways to do it.' },
+      { name: 'agents', description: 'Who does it.' },
       { name: 'keys', description: 'Who may use a server that others can reach.' },
       { name: 'system', description: 'The server itself.' },
     ],

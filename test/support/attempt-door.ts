@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { openDoor } from '../../src/attempt-api/door.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
+import { loadConfig } from '../../src/config.ts';
 import { claimAttempt, nextPromptOf, repositoryOf, workOf } from '../../src/flow/claim.ts';
 import type { AttemptCaller } from '../../src/flow/context.ts';
 import { createTokenBook, hashToken, newToken } from '../../src/flow/tokens.ts';
@@ -48,7 +49,8 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   const pods = createPods({ directory: tempDir(), maxPatchBytes: 1_000_000 });
   const dataDir = tempDir();
   const tokens = createTokenBook<Holder>();
-  const context = { store, mirrors: scene.mirrors, agents: new Map<string, never>() };
+  const { config } = loadConfig({ env: { HOME: tempDir(), AIDEATOR_RUNTIME: 'kubernetes' } });
+  const context = { store, config, mirrors: scene.mirrors, agents: new Map<string, never>() };
   const errors: unknown[] = [];
   const door = await openDoor<Holder>({
     listen: { host: '127.0.0.1', port: 0 },

@@ -1,6 +1,6 @@
 import { onTestFinished } from 'vitest';
 import type { Run, RunStatusView, VariationView } from '../../src/contract/api.ts';
-import type { Info } from '../../src/contract/api-system.ts';
+import type { AgentView, Info } from '../../src/contract/api-system.ts';
 import { newRunId, now } from '../../src/contract/ids.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
 import { AppError } from '../../src/errors.ts';
@@ -278,6 +278,20 @@ function flowDouble(): FlowDouble {
     active_runs: 0,
   };
 
+  const agent: AgentView = {
+    name: 'builtin',
+    description: '',
+    licence: null,
+    dialects: null,
+    helper_models: null,
+    package: null,
+    state: 'ready',
+    from: 'builtin',
+    version: '0',
+    message: null,
+    hint: null,
+  };
+
   const double: FlowDouble = {
     runs,
     calls: [],
@@ -356,6 +370,11 @@ function flowDouble(): FlowDouble {
         forked_from: { variation_id: request.from, attempt: 0 },
       })),
     forget: (id) => called(`forget ${id}`, () => find(id).over),
+    agents: {
+      list: () => called('agents', () => [agent]),
+      view: (name) => called(`agent ${name}`, () => agent),
+      install: (name, { force }) => called(`install ${name} ${force}`, () => agent),
+    },
     info: () => called('info', () => info),
     doctor: () => called('doctor', () => ({ findings: [] })),
     states: async () => ({ runs: {}, variations: {} }),

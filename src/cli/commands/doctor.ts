@@ -7,6 +7,7 @@ import { toAppError } from '../../errors.ts';
 import { pad, plainLine, widthOf, wrap } from '../display.ts';
 import { answers, runningServer } from '../server.ts';
 import type { Session } from '../session.ts';
+import { agentsText } from './agents.ts';
 
 type State = 'ok' | 'warn' | 'fail';
 
@@ -162,7 +163,7 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
     const checks: Check[] = [
       { name: 'server', state: 'ok', text: `${client.url} ${how}`, ...other },
       checkIsolation(info.isolation),
-      { name: 'agents', state: 'ok', text: info.agents.map(({ name }) => name).join(', ') },
+      { name: 'agents', state: 'ok', text: agentsText(await client.agents()) },
       { name: 'strategies', state: 'ok', text: info.strategies.map(({ name }) => name).join(', ') },
     ];
     return config.url === null ? [...checks, await checkPort(config, client.url)] : checks;

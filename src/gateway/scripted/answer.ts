@@ -6,7 +6,7 @@ import { readConversation, type Conversation } from './conversation.ts';
 import { bodyGemini, streamGemini } from './gemini.ts';
 import { bodyOpenai, streamOpenai } from './openai.ts';
 import { bodyResponses, streamResponses } from './responses.ts';
-import type { Script, Turn } from './script.ts';
+import type { Script, ScriptTurn, ToolCall, Turn } from './script.ts';
 
 export interface ScriptedRequest {
   route: Route;
@@ -86,8 +86,11 @@ function choose(script: Script, conversation: Conversation, whose: string, failu
       `has no turn ${conversation.position + 1} in its script: it ends after turn ${chosen.turns.length}`,
     );
   }
-  for (const [index, turn] of alternatives.entries()) {
-    if (!holds(conversation.text, turn.when)) continue;
+  for (const [index, alternative] of alternatives.entries()) {
+    if (!holds(conversation.text, alternative.when)) continue;
+    // Who offers none of its tools asks for something else beside its work: a title, a summary.
+    const turn = chooseTools(alternative, conversation);
+    if (turn === null) continue;
     if (turn.error?.times === undefined) return turn;
     const key = `${whose} ${conversation.model} ${conversation.position} ${index}`;
     const failed = failures.get(key) ?? 0;
@@ -99,8 +102,20 @@ function choose(script: Script, conversation: Conversation, whose: string, failu
   }
   throw beyondScript(
     conversation,
-    `has no alternative in turn ${conversation.position + 1} of its script for this conversation`,
+    `has no alternative in turn ${conversation.position + 1} of its script for this conversation, which offers ${conversation.offered.length === 0 ? 'no tools' : `the tools ${conversation.offered.join(', ')}`}`,
   );
+}
+
+/** Of each tool the first that the agent offers, or the only one there is; null where it offers none of several. */
+function chooseTools({ tools, ...turn }: ScriptTurn, { offered }: Conversation): Turn | null {
+  if (tools === undefined) return turn;
+  const chosen: ToolCall[] = [];
+  for (const several of tools) {
+    const call = several.length === 1 ? several[0] : several.find(({ name }) => offered.includes(name));
+    if (call === undefined) return null;
+    chosen.push(call);
+  }
+  return { ...turn, tools: chosen };
 }
 
 function holds(text: string, words: string | undefined): boolean {

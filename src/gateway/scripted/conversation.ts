@@ -14,6 +14,8 @@ export interface Conversation {
   opening: string;
   /** All text. */
   text: string;
+  /** Names of the tools that the model may call. */
+  offered: string[];
   /** Names the conversation by how it began. */
   id: string;
 }
@@ -32,8 +34,23 @@ const request = z.looseObject({
     .optional(),
   input: z.union([z.string().min(1), z.array(item).min(1)]).optional(),
   contents: z.array(item).min(1).optional(),
+  tools: z.array(item).nullish(),
   stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
 });
+
+/** Tools' names, in all dialects' ways of telling them: `name`, `function.name`, `functionDeclarations[].name`. */
+function offeredIn(tools: readonly Record<string, unknown>[]): string[] {
+  return tools.flatMap((tool) => {
+    const { name, function: inner, functionDeclarations: several } = tool;
+    if (Array.isArray(several)) return offeredIn(several.filter(isRecord));
+    if (isRecord(inner)) return offeredIn([inner]);
+    return typeof name === 'string' ? [name] : [];
+  });
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 /** What was said in turn, by the model or by anybody else. */
 interface Said {
@@ -66,6 +83,7 @@ export function readConversation({ dialect, named }: Route, modelName: string, b
     position: said.filter(({ byModel }) => byModel).length,
     opening: opening.join('\n'),
     text: [...opening, ...rest].join('\n'),
+    offered: offeredIn(parsed.data.tools ?? []),
     id: createHash('sha256').update(opening.join('\n')).digest('hex').slice(0, 16),
   };
 }

@@ -12,7 +12,19 @@ import { scriptPrice } from '../prices.ts';
 const milliseconds = z.int().min(0).max(3_600_000);
 const deltas = z.int().min(0);
 
-const tool = z.strictObject({ name: z.string().min(1), input: z.record(z.string(), z.unknown()).default({}) });
+const call = { name: z.string().min(1), input: z.record(z.string(), z.unknown()).default({}) };
+const someCall = z.strictObject(call);
+export type ToolCall = z.infer<typeof someCall>;
+
+/** A tool by its name; or the first of several that the agent offers: agents have their own names for the same tools. */
+const tool = z
+  .strictObject({ ...call, name: call.name.optional(), first_of: z.array(someCall).min(1).optional() })
+  .transform(({ name, input, first_of: several }, context): ToolCall[] => {
+    if (several !== undefined && name === undefined) return several;
+    if (several === undefined && name !== undefined) return [{ name, input }];
+    context.addIssue({ code: 'custom', path: ['name'], message: 'needs either `name` and `input`, or `first_of`' });
+    return z.NEVER;
+  });
 
 const usage = z.strictObject({
   input: z.int().min(0),
@@ -68,7 +80,9 @@ const answer = {
 };
 
 const alternative = z.strictObject(answer).superRefine(checkAnswer);
-export type Turn = z.infer<typeof alternative>;
+export type ScriptTurn = z.infer<typeof alternative>;
+/** A turn whose tools are chosen. */
+export type Turn = Omit<ScriptTurn, 'tools'> & { tools?: ToolCall[] };
 
 const turn = z
   .strictObject({ ...answer, first_of: z.array(alternative).min(1).optional() })
@@ -97,7 +111,7 @@ const turn = z
         message: 'needs an alternative for otherwise: put both under `first_of`',
       });
   })
-  .transform((entry): Turn[] => entry.first_of ?? [entry]);
+  .transform((entry): ScriptTurn[] => entry.first_of ?? [entry]);
 
 const turns = z.array(turn).min(1);
 
