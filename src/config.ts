@@ -4,6 +4,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { agentEntry, name, provider } from './config-entries.ts';
+import { allowedHost } from './contract/allowed-host.ts';
 import { budget } from './contract/budget.ts';
 import { kubernetesSettings } from './contract/kubernetes.ts';
 import { limits } from './contract/run.ts';
@@ -81,6 +82,14 @@ export const configSchema = z.strictObject({
     .default(false)
     .meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
   limits: limits.partial().default({}),
+  sandbox: z
+    .strictObject({
+      allow_hosts: z.array(allowedHost).default([]).meta({
+        description: 'What agents may connect to beside their models: `host`, `host:port`, `*.domain` (443 unless named).',
+      }),
+    })
+    .prefault({})
+    .meta({ description: 'What agents may reach.' }),
   budget: z
     .strictObject({ run: budget.optional(), variation: budget.optional(), day: budget.optional() })
     .default({})
@@ -132,7 +141,7 @@ const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
     .filter(
       ([key]) =>
-        !['limits', 'budget', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(
+        !['limits', 'budget', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes', 'sandbox'].includes(
           key,
         ),
     )

@@ -12,6 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AttemptSpec } from '../contract/attempt.ts';
+import { createTunnels, type TunnelOptions } from './tunnels.ts';
 
 /**
  * The only model endpoint an agent is given: a loopback server without any key, whose requests go on to the attempt door with
@@ -29,6 +30,8 @@ export interface ProxyOptions {
   patienceMs?: number;
   retryMs?: number;
   maxBodyBytes?: number;
+  /** Bounds of what goes through it to other hosts. */
+  tunnels?: Pick<TunnelOptions, 'maxTunnels' | 'idleMs'>;
 }
 
 /** Of one connection only, or the agent's own credentials: none of them goes on. */
@@ -60,7 +63,14 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
   let host = '';
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = incoming.url ?? '/';
+    let url = incoming.url ?? '/';
+    // A client that takes this for its proxy says the whole URL (RFC 9112, 3.2.2), also of a model that is here.
+    if (url.startsWith(`http://${host}/`)) url = url.slice(`http://${host}`.length);
+    if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
+      const why = 'Plain http is not let through: only CONNECT to the hosts of sandbox.allow_hosts is, as https uses it.';
+      refuse(response, 403, 'plain_http_refused', why);
+      return;
+    }
     // A web page that knows the port must not spend the user's money: a browser names itself, and cannot choose the Host.
     if (incoming.headers.host !== host || incoming.headers.origin !== undefined) {
       refuse(response, 403, 'forbidden', 'Only the agent of this attempt is served here.');
@@ -148,6 +158,8 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       response.destroy();
     });
   });
+  const tunnels = createTunnels({ door, patienceMs, retryMs, ...options.tunnels });
+  server.on('connect', tunnels.open);
   server.requestTimeout = 0;
   // A client's pooled connection must not be closed under its next request.
   server.keepAliveTimeout = 300_000;
@@ -164,6 +176,7 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       new Promise((resolve) => {
         closing.abort();
         connections.destroy();
+        tunnels.close();
         server.close(() => resolve());
         server.closeAllConnections();
       }),

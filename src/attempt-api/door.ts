@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { AppError } from '../errors.ts';
 import type { TokenBook } from '../flow/tokens.ts';
 import { refuse, refuseFor } from './answer.ts';
+import { createEgress, type EgressDeps } from './egress.ts';
 import { callModel, type Knocker, type ModelDeps } from './models.ts';
 import { createPodRoutes, type PodHouse, type PodRoutes } from './pod-routes.ts';
 
@@ -34,6 +35,8 @@ export interface DoorDeps<Holder extends Knocker> extends ModelDeps<Holder> {
   tokens: TokenBook<Holder>;
   /** For recorders in pods; without it there is nothing but models. */
   house?: PodHouse<Holder> | undefined;
+  /** Which hosts it connects to beside the models'; none where it is left out. */
+  egress?: EgressDeps<Holder> | undefined;
   log?: { error(facts: object, message: string): void } | undefined;
 }
 
@@ -58,6 +61,8 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
       });
     },
   );
+  const egress = createEgress(deps.egress ?? { allowed: [], tell: () => undefined });
+  server.on('connect', (request, socket, head) => egress.open(request, socket, head, callerOf(request, deps)));
   // A model may think for minutes before it answers, and a recorder's connection may rest between calls.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 60_000;
@@ -73,6 +78,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
+        egress.close();
       }),
   };
 }
@@ -121,7 +127,7 @@ async function handle<Holder extends Knocker>(
   deps: DoorDeps<Holder>,
   podRoutes: PodRoutes<Holder> | null,
 ): Promise<void> {
-  const caller = deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
+  const caller = callerOf(request, deps);
   if (caller === undefined) {
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');
     return;
@@ -133,6 +139,10 @@ async function handle<Holder extends Knocker>(
   }
   if (podRoutes !== null && (await podRoutes(request, response, caller))) return;
   refuse(response, 404, 'not_found', `The attempt door has no ${url.split('?')[0]}.`);
+}
+
+function callerOf<Holder extends Knocker>(request: IncomingMessage, deps: DoorDeps<Holder>): Holder | undefined {
+  return deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
 }
 
 /**

@@ -4,7 +4,7 @@ import { AppError } from '../errors.ts';
 import type { Pods } from '../runtime/pods.ts';
 import type { AttemptCaller, Context } from './context.ts';
 import { patchPath } from './finish.ts';
-import { specOf } from './start.ts';
+import { specOf, type SpecSources } from './start.ts';
 import { waitingPrompts } from './steering/prompts.ts';
 import { taskOf } from './steering/task.ts';
 
@@ -13,7 +13,7 @@ import { taskOf } from './steering/task.ts';
  * attempt_taken; forbidden where the attempt is over.
  */
 export async function claimAttempt(
-  context: Pick<Context, 'store' | 'agents'>,
+  context: Pick<Context, 'store'> & SpecSources,
   pods: Pods,
   caller: AttemptCaller,
   podUid: string,
@@ -37,10 +37,10 @@ export async function claimAttempt(
     throw new AppError('attempt_taken', `Another pod has this attempt: ${intake.podUid ?? 'unknown'}.`);
   }
   // Its work is fetched from the door: where the patch lies here means nothing in a pod.
-  const { store, agents } = context;
+  const { store, agents, config } = context;
   const attempt = row ?? { no: caller.attemptNo, id: caller.attemptId, continues: null };
   const task = await taskOf({ store }, { run, variation, attempt });
-  const spec = specOf({ agents }, run, variation, { id: caller.attemptId, attempt: caller.attempt, task });
+  const spec = specOf({ agents, config }, run, variation, { id: caller.attemptId, attempt: caller.attempt, task });
   return { ...spec, repository: { base: run.base } };
 }
 
