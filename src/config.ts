@@ -85,7 +85,8 @@ export const configSchema = z.strictObject({
   sandbox: z
     .strictObject({
       allow_hosts: z.array(allowedHost).default([]).meta({
-        description: 'What agents may connect to beside their models: `host`, `host:port`, `*.domain` (443 unless named).',
+        description:
+          'What agents may connect to beside their models: `host`, `host:port`, `*.domain` (443 unless named).',
       }),
     })
     .prefault({})
@@ -141,9 +142,17 @@ const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
     .filter(
       ([key]) =>
-        !['limits', 'budget', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes', 'sandbox'].includes(
-          key,
-        ),
+        ![
+          'limits',
+          'budget',
+          'providers',
+          'models',
+          'agents',
+          'strategies',
+          'allowed_hosts',
+          'kubernetes',
+          'sandbox',
+        ].includes(key),
     )
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),

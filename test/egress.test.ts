@@ -6,9 +6,12 @@ import { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { connect as connectTls, createServer } from 'node:tls';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { agentEnvironment } from '../src/agent/child-env.ts';
+import { attemptPaths } from '../src/agent/claim.ts';
 import { kindOfAddress } from '../src/attempt-api/addresses.ts';
 import { connectBy, egressScene, listenTcp } from './support/egress.ts';
 import { createPki } from './support/pki.ts';
+import { specOf } from './support/runtime-on-cluster.ts';
 import { until } from './support/until.ts';
 
 /** An agent's program, the recorder's proxy, the attempt door, and a host: all real, and on this machine. */
@@ -92,6 +95,7 @@ describe.each([
     else for (const each of host.sockets) each.resetAndDestroy();
     socket.resume();
     await until(() => host.sockets.size === 0 && (socket.closed || socket.readableEnded) && facts.length === 2);
+    expect(facts[1]).toEqual({ kind: 'closed', target: host.at, sent: 1, received: 1 });
   });
 });
 
@@ -102,7 +106,10 @@ describe('who is let through', () => {
     const { status, body } = await connect(host.at);
     expect(status).toBe(403);
     expect(JSON.parse(body)).toEqual({
-      error: { type: 'host_not_allowed', message: expect.stringMatching(/No host may be reached.*sandbox\.allow_hosts/) },
+      error: {
+        type: 'host_not_allowed',
+        message: expect.stringMatching(/No host may be reached.*sandbox\.allow_hosts/),
+      },
     });
     expect(facts).toEqual([expect.objectContaining({ kind: 'refused', target: host.at, code: 'host_not_allowed' })]);
     expect(host.sockets.size).toBe(0);
@@ -117,7 +124,10 @@ describe('who is let through', () => {
     await until(() => mine.socket.closed || mine.socket.readableEnded);
     expect(await connect(host.at)).toMatchObject({ status: 403, body: expect.stringContaining('was stopped') });
     revoke();
-    expect(await connect(host.at)).toMatchObject({ status: 403, body: expect.stringContaining('no attempt that runs') });
+    expect(await connect(host.at)).toMatchObject({
+      status: 403,
+      body: expect.stringContaining('no attempt that runs'),
+    });
     // Another attempt's goes on.
     others.socket.write('still here');
     expect(String((await once(others.socket, 'data'))[0])).toBe('still here');
@@ -157,7 +167,9 @@ describe('who is let through', () => {
       let asked = 0;
       // The second answer, which a name server would give to who asks again, leads to this machine.
       const resolve = () =>
-        Promise.resolve((asked += 1) % 2 === 1 ? [{ address: ownAddress ?? '', family: 4 }] : [{ address: '127.0.0.1', family: 4 }]);
+        Promise.resolve(
+          (asked += 1) % 2 === 1 ? [{ address: ownAddress ?? '', family: 4 }] : [{ address: '127.0.0.1', family: 4 }],
+        );
       const closed = await egressScene([`a.example:${port}`], { resolve });
       expect((await closed.connect(`a.example:${port}`)).status).toBe(403);
       asked = 0;
@@ -174,19 +186,43 @@ describe('who is let through', () => {
     const gone = await listenTcp(echo);
     const { connect } = await egressScene([`127.0.0.1:1`, `nowhere.invalid`, 'slow.example', gone.at], {
       connectMs: 300,
-      resolve: (host) => (host === 'slow.example' ? new Promise(() => undefined) : Promise.reject(Object.assign(new Error('x'), { code: 'ENOTFOUND' }))),
+      resolve: (host) =>
+        host === 'slow.example'
+          ? new Promise(() => undefined)
+          : Promise.reject(Object.assign(new Error('x'), { code: 'ENOTFOUND' })),
     });
     expect(await connect('127.0.0.1:1')).toMatchObject({ status: 502, body: expect.stringContaining('ECONNREFUSED') });
-    expect(await connect('nowhere.invalid:443')).toMatchObject({ status: 502, body: expect.stringContaining('ENOTFOUND') });
-    expect(await connect('slow.example:443')).toMatchObject({ status: 502, body: expect.stringContaining('no answer in time') });
+    expect(await connect('nowhere.invalid:443')).toMatchObject({
+      status: 502,
+      body: expect.stringContaining('ENOTFOUND'),
+    });
+    expect(await connect('slow.example:443')).toMatchObject({
+      status: 502,
+      body: expect.stringContaining('no answer in time'),
+    });
   });
 
   test('what is no host and port', async () => {
     const { connect, facts } = await egressScene(['a.example']);
     for (const authority of ['a.example', 'a.example:443:443', 'user@a.example:443', '0x7f.1:443', 'a.example%00:443'])
-      expect([authority, (await connect(authority)).status]).toEqual([authority, authority.startsWith('0x') ? 403 : 400]);
+      expect([authority, (await connect(authority)).status]).toEqual([
+        authority,
+        authority.startsWith('0x') ? 403 : 400,
+      ]);
     expect(facts).toContainEqual(expect.objectContaining({ code: 'host_not_allowed', target: '127.0.0.1:443' }));
     expect(facts).toContainEqual(expect.objectContaining({ code: 'malformed_target', target: null }));
+  });
+});
+
+test('an agent is told of the proxy by every name that programs look for, where there are hosts, and not for its models', () => {
+  const paths = attemptPaths('/attempt');
+  const env = (egress: boolean) => agentEnvironment({}, { ...specOf(), egress }, paths, 'http://127.0.0.1:9');
+  expect(Object.keys(env(false)).filter((name) => /proxy/i.test(name))).toEqual([]);
+  const told = Object.entries(env(true)).filter(([name]) => /proxy/i.test(name));
+  const proxy = 'http://127.0.0.1:9';
+  expect(Object.fromEntries(told)).toEqual({
+    ...{ https_proxy: proxy, HTTPS_PROXY: proxy, http_proxy: proxy, HTTP_PROXY: proxy },
+    ...{ no_proxy: '127.0.0.1,localhost,::1', NO_PROXY: '127.0.0.1,localhost,::1', NODE_USE_ENV_PROXY: '1' },
   });
 });
 
@@ -218,6 +254,7 @@ describe('bounds', () => {
     second.socket.resume();
     await until(() => second.socket.readableEnded || second.socket.destroyed);
     await until(() => host.sockets.size === 0);
+    expect(other.facts.at(-1)).toMatchObject({ kind: 'closed', sent: 0 });
   });
 
   test('the end of the proxy, and of the door, is the end of all of them', async () => {
@@ -230,10 +267,9 @@ describe('bounds', () => {
     await until(() => host.sockets.size === 1);
     await door.close();
     await until(() => host.sockets.size === 0);
-    for (const { socket } of open) {
-      socket.resume();
-      await until(() => socket.readableEnded || socket.destroyed);
-    }
+    for (const { socket } of open) socket.resume();
+    await until(() => open.every(({ socket }) => socket.readableEnded || socket.destroyed));
+    await expect(connect(host.at)).rejects.toThrow('ECONNREFUSED');
   });
 
   test('a door that is away is waited for', async () => {
@@ -260,7 +296,11 @@ describe('plain http', () => {
   test('is refused in words, also to a host that is allowed', async () => {
     const host = await listenTcp(echo);
     const { proxy } = await egressScene([host.at]);
-    for (const url of [`http://${host.at}/`, 'http://a.example/v1/x', `${proxy.baseUrl.replace('http:', 'https:')}/v1/x`])
+    for (const url of [
+      `http://${host.at}/`,
+      'http://a.example/v1/x',
+      `${proxy.baseUrl.replace('http:', 'https:')}/v1/x`,
+    ])
       expect(await ask(proxy.baseUrl, url)).toMatchObject({ status: 403, body: expect.stringContaining('Plain http') });
     expect(host.sockets.size).toBe(0);
   });

@@ -67,7 +67,8 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
     // A client that takes this for its proxy says the whole URL (RFC 9112, 3.2.2), also of a model that is here.
     if (url.startsWith(`http://${host}/`)) url = url.slice(`http://${host}`.length);
     if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
-      const why = 'Plain http is not let through: only CONNECT to the hosts of sandbox.allow_hosts is, as https uses it.';
+      const why =
+        'Plain http is not let through: only CONNECT to the hosts of sandbox.allow_hosts is, as https uses it.';
       refuse(response, 403, 'plain_http_refused', why);
       return;
     }

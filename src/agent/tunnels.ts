@@ -121,7 +121,10 @@ export function createTunnels(options: TunnelOptions): Tunnels {
       const done = (): void => signal.removeEventListener('abort', leave);
       if (door.socket === undefined) {
         const base = new URL(door.url ?? 'http://127.0.0.1');
-        const where = { host: base.hostname.replace(/^\[(.*)\]$/, '$1'), port: base.port === '' ? undefined : base.port };
+        const where = {
+          host: base.hostname.replace(/^\[(.*)\]$/, '$1'),
+          port: base.port === '' ? undefined : base.port,
+        };
         sent = (base.protocol === 'https:' ? httpsRequest : httpRequest)({ ...common, ...where });
       } else {
         sent = httpRequest({ ...common, socketPath: door.socket });

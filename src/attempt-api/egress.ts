@@ -159,7 +159,8 @@ export function createEgress<Holder extends Knocker>(deps: EgressDeps<Holder>): 
     }
     const addresses = found.filter(({ address }) => mayReach(address, target, entry));
     if (addresses.length === 0) {
-      const hint = 'Whoever runs AIdeator can allow it: `host:port private`, or the IP address itself, in sandbox.allow_hosts.';
+      const hint =
+        'Whoever runs AIdeator can allow it: `host:port private`, or the IP address itself, in sandbox.allow_hosts.';
       const why = `${text} is at an address that is not of the internet.`;
       return { status: 403, code: 'address_not_allowed', why, hint };
     }
@@ -239,7 +240,8 @@ function asError(reason: unknown): Error {
 /** The system's code (ENOTFOUND, ECONNREFUSED …), else its words. Of several tries the first that has one. */
 function codeOf(error: unknown): string {
   const all: unknown[] = error instanceof AggregateError ? error.errors : [error];
-  for (const each of all) if (each instanceof Error && 'code' in each && typeof each.code === 'string') return each.code;
+  for (const each of all)
+    if (each instanceof Error && 'code' in each && typeof each.code === 'string') return each.code;
   return error instanceof Error && error.name === 'TimeoutError' ? 'no answer in time' : asError(error).message;
 }
 

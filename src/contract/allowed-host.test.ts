@@ -45,7 +45,14 @@ describe('an entry', () => {
 });
 
 describe('a target', () => {
-  const entries = list('registry.example.org', '*.cdn.example.org', 'bücher.example', '127.0.0.1:9', '[::1]:9', 'a.example:8');
+  const entries = list(
+    'registry.example.org',
+    '*.cdn.example.org',
+    'bücher.example',
+    '127.0.0.1:9',
+    '[::1]:9',
+    'a.example:8',
+  );
 
   test.each([
     'registry.example.org:443',

@@ -26,7 +26,8 @@ export const allowedHost = z
   .string()
   .superRefine((entry, context) => {
     const parsed = parseAllowedHost(entry);
-    if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: `${JSON.stringify(entry)}: ${parsed}` });
+    if (typeof parsed === 'string')
+      context.addIssue({ code: 'custom', message: `${JSON.stringify(entry)}: ${parsed}` });
   })
   .meta({ description: '`host`, `host:port`, `*.domain` or an IP address; 443 where no port is named.' });
 
@@ -42,7 +43,9 @@ export function parseAllowedHost(entry: string): AllowedHost | string {
   if (port !== undefined && !isPort(port)) return 'its port must be 1 to 65535';
   const host = hostOf(name);
   if (host === null || name.includes('*')) {
-    return name.includes('*') ? 'a `*` may stand for the first part of a name only: `*.example.com`' : 'this is no host';
+    return name.includes('*')
+      ? 'a `*` may stand for the first part of a name only: `*.example.com`'
+      : 'this is no host';
   }
   if (/(?:^|\.)localhost$/.test(host)) return 'an agent’s localhost is its own; name this machine by an address of it';
   if (isIP(host) !== 0 && (isWildcard || allowsPrivate)) return 'an IP address is allowed as it stands: write it alone';
@@ -62,8 +65,7 @@ export function parseTarget(authority: string): HostAndPort | null {
 export function findAllowed(entries: readonly AllowedHost[], { host, port }: HostAndPort): AllowedHost | undefined {
   const isAddress = isIP(host) !== 0;
   const covers = (entry: AllowedHost): boolean =>
-    entry.port === port &&
-    (entry.isWildcard ? !isAddress && host.endsWith(`.${entry.host}`) : entry.host === host);
+    entry.port === port && (entry.isWildcard ? !isAddress && host.endsWith(`.${entry.host}`) : entry.host === host);
   const all = entries.filter((entry) => covers(entry));
   return all.find(({ allowsPrivate }) => allowsPrivate) ?? all[0];
 }

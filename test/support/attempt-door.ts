@@ -48,7 +48,12 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   const pods = createPods({ directory: tempDir(), maxPatchBytes: 1_000_000 });
   const dataDir = tempDir();
   const tokens = createTokenBook<Holder>();
-  const context = { store, mirrors: scene.mirrors, agents: new Map<string, never>(), config: { sandbox: { allow_hosts: [] } } };
+  const context = {
+    store,
+    mirrors: scene.mirrors,
+    agents: new Map<string, never>(),
+    config: { sandbox: { allow_hosts: [] } },
+  };
   const errors: unknown[] = [];
   const door = await openDoor<Holder>({
     listen: { host: '127.0.0.1', port: 0 },
