@@ -7,7 +7,7 @@ import { AppError } from '../errors.ts';
 import type { TokenBook } from '../flow/tokens.ts';
 import { refuse, refuseFor } from './answer.ts';
 import { createEgress, type EgressDeps } from './egress.ts';
-import { callModel, type Knocker, type ModelDeps } from './models.ts';
+import { createModelRoute, type Knocker, type ModelDeps, type ModelRoute } from './models.ts';
 import { createPodRoutes, type PodHouse, type PodRoutes } from './pod-routes.ts';
 
 /** sockaddr_un.sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included. */
@@ -48,6 +48,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
   const { listen } = deps;
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
   if ('socket' in listen) rmSync(listen.socket, { force: true });
+  const callModel = createModelRoute(deps);
   const podRoutes = deps.house === undefined ? null : createPodRoutes(deps.house);
   const server = createServer(
     { headersTimeout: HEAD_MS, connectionsCheckingInterval: HEAD_MS / 4 },
@@ -55,7 +56,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
       // A connection that breaks is no news to anybody but its own request.
       request.on('error', () => undefined);
       response.on('error', () => undefined);
-      handle(request, response, deps, podRoutes).catch((error: unknown) => {
+      handle(request, response, deps, { callModel, podRoutes }).catch((error: unknown) => {
         deps.log?.error({ err: error }, 'a request at the attempt door failed');
         refuseFor(response, error);
       });
@@ -125,7 +126,7 @@ async function handle<Holder extends Knocker>(
   request: IncomingMessage,
   response: ServerResponse,
   deps: DoorDeps<Holder>,
-  podRoutes: PodRoutes<Holder> | null,
+  { callModel, podRoutes }: { callModel: ModelRoute<Holder>; podRoutes: PodRoutes<Holder> | null },
 ): Promise<void> {
   const caller = callerOf(request, deps);
   if (caller === undefined) {
@@ -134,7 +135,7 @@ async function handle<Holder extends Knocker>(
   }
   const url = request.url ?? '/';
   if (url.startsWith('/models/')) {
-    await callModel(request, response, caller, deps);
+    await callModel(request, response, caller);
     return;
   }
   if (podRoutes !== null && (await podRoutes(request, response, caller))) return;
