@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { allowedHost } from './contract/allowed-host.ts';
 import { PROVIDER_KINDS } from './contract/dialect.ts';
 
 /** The entries of the configuration that people name themselves. */
@@ -36,6 +37,13 @@ export const agentEntry = z.strictObject({
   models: z.record(z.string().min(1), z.string().min(1)).optional().meta({
     description:
       'Models it asks for by itself (a `*` at the end stands for any rest), and what it gets: <provider>/<model>, or `same` as its variation’s.',
+  }),
+});
+
+/** What keeps agents in, and what is open to them all the same. */
+export const sandbox = z.strictObject({
+  allow_hosts: z.array(allowedHost).default([]).meta({
+    description: 'What agents may connect to beside their models: `host`, `host:port`, `*.domain` (443 unless named).',
   }),
 });
 

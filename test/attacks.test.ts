@@ -120,7 +120,7 @@ async function attack(name: 'models' | 'large' | 'hold') {
     const started = (await read()).find(({ data }) =>
       JSON.stringify(data['message'] ?? '').includes('recorder_started'),
     );
-    recorder = Number((started?.data['message'] as { pid?: number } | undefined)?.pid ?? 0);
+    recorder = (started?.data['message'] as { pid?: number } | undefined)?.pid ?? 0;
     return recorder > 0;
   });
   let recorderPeak = 0;

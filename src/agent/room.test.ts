@@ -59,11 +59,11 @@ test('who leaves the queue holds up nobody; what says nothing takes its place al
   await expect(gone).rejects.toThrow('aborted');
   await last;
   expect(inside).toEqual(['first', 'last']);
-  void enter('third', 0);
+  const third = enter('third', 0);
   await settled();
   expect(inside).toEqual(['first', 'last']);
   first();
-  await settled();
+  await third;
   expect(inside).toEqual(['last', 'third']);
 });
 
