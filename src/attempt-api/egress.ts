@@ -4,7 +4,7 @@ import { splice } from '../agent/splice.ts';
 import { findAllowed, parseTarget, targetText, type AllowedHost, type HostAndPort } from '../contract/allowed-host.ts';
 import type { EgressFact } from '../flow/egress.ts';
 import type { Knocker } from './models.ts';
-import { createReach, type Refusal, type Resolve, type Wanted } from './reach.ts';
+import { createReach, type ReachOptions, type Refusal, type Wanted } from './reach.ts';
 
 /**
  * The way out of a sandbox: `CONNECT host:port` at the attempt door, to the hosts of `sandbox.allow_hosts` and to nothing else. Names
@@ -17,14 +17,12 @@ export interface Egress<Holder> {
   close(): void;
 }
 
-export interface EgressDeps<Holder> {
+export interface EgressDeps<Holder> extends Partial<ReachOptions> {
   allowed: readonly AllowedHost[];
   /** Told of each refusal, each tunnel, and its end. */
   tell(caller: Holder, fact: EgressFact): void;
-  resolve?: Resolve | undefined;
   maxTunnels?: number | undefined;
   idleMs?: number | undefined;
-  connectMs?: number | undefined;
 }
 
 /** Tunnels of an attempt at once. npm opens 15 to a registry (its `maxsockets`), a browser 6 to each host. */
@@ -45,10 +43,10 @@ const REASONS = {
 } as const;
 
 export function createEgress<Holder extends Knocker>(deps: EgressDeps<Holder>): Egress<Holder> {
-  const { allowed, tell, resolve } = deps;
+  const { allowed, tell, resolve, kindOf } = deps;
   const { maxTunnels = MAX_TUNNELS, idleMs = TUNNEL_IDLE_MS, connectMs = CONNECT_MS } = deps;
   const sockets = new Set<Duplex>();
-  const reach = createReach({ resolve, connectMs });
+  const reach = createReach({ resolve, kindOf, connectMs });
   /** How many each attempt has. */
   const counts = new WeakMap<Holder, number>();
 

@@ -1,7 +1,7 @@
 import { lookup, type LookupAddress } from 'node:dns';
 import { connect, isIP, type Socket } from 'node:net';
 import { targetText, type AllowedHost, type HostAndPort } from '../contract/allowed-host.ts';
-import { kindOfAddress } from './addresses.ts';
+import { kindOfAddress, type AddressKind } from './addresses.ts';
 import { createTurns } from './turns.ts';
 
 /** What was asked for, and the entry that allows it. */
@@ -21,22 +21,23 @@ export interface Refusal {
 /** All addresses of a name. */
 export type Resolve = (host: string) => Promise<LookupAddress[]>;
 
+export interface ReachOptions {
+  /** As this machine's own programs see names, where it is left out. */
+  resolve?: Resolve | undefined;
+  /** What an address is of; a test, which has none but its machine's, plays others. */
+  kindOf?: ((address: string) => AddressKind) | undefined;
+  /** How long a name may take to be resolved, and its host to take the connection (ms). */
+  connectMs: number;
+}
+
 /** getaddrinfo holds a thread of the pool that files need too, and a name server may take its time. */
 const LOOKUPS_AT_ONCE = 2;
 
 /**
  * Connects to a host that is allowed, at an address that may be connected to; else says why not. Rejects never.
- *
- * @param resolve as this machine's own programs see names, where it is left out
- * @param connectMs how long a name may take to be resolved, and its host to take the connection
  */
-export function createReach({
-  resolve = resolveName,
-  connectMs,
-}: {
-  resolve?: Resolve | undefined;
-  connectMs: number;
-}) {
+export function createReach(options: ReachOptions) {
+  const { resolve = resolveName, kindOf = kindOfAddress, connectMs } = options;
   const inTurn = createTurns(LOOKUPS_AT_ONCE);
 
   return async ({ target, entry }: Wanted, signal: AbortSignal): Promise<Refusal | Socket> => {
@@ -50,7 +51,7 @@ export function createReach({
     } catch (error) {
       return { status: 502, code: 'host_unknown', why: `${text}: its name could not be resolved: ${codeOf(error)}.` };
     }
-    const addresses = found.filter(({ address }) => mayReach(address, target, entry));
+    const addresses = found.filter(({ address }) => mayReach(kindOf(address), target, entry));
     if (addresses.length === 0) {
       const why = `${text} is at an address that is not of the internet.`;
       const hint =
@@ -68,11 +69,10 @@ export function createReach({
 }
 
 /** Whether an entry allows this address of a host. */
-function mayReach(address: string, { host }: HostAndPort, entry: AllowedHost): boolean {
+function mayReach(kind: AddressKind, { host }: HostAndPort, entry: AllowedHost): boolean {
   // Written down as it is: whoever did knows what it is.
   if (isIP(host) !== 0) return true;
   // A name must never lead to this machine, nor to what a cloud tells its machines, whatever name servers say.
-  const kind = kindOfAddress(address);
   return kind === 'public' || (kind === 'private' && entry.allowsPrivate);
 }
 

@@ -22,7 +22,7 @@ const gateway: Gateway = {
   },
 };
 
-type More = Partial<Pick<EgressDeps<Knocker>, 'resolve' | 'maxTunnels' | 'idleMs' | 'connectMs'>>;
+type More = Partial<Pick<EgressDeps<Knocker>, 'resolve' | 'kindOf' | 'maxTunnels' | 'idleMs' | 'connectMs'>>;
 
 /** A real attempt door that connects to these hosts, on a Unix socket or a port, and one attempt with its recorder's proxy. */
 export async function egressScene(hosts: string[], options: More & { onPort?: boolean } = {}) {
