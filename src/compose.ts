@@ -5,12 +5,14 @@ import { createAgentInstalls } from './flow/agent-installs.ts';
 import { createAgents } from './flow/agents.ts';
 import { doorSocket, openDoor } from './attempt-api/door.ts';
 import { readKeyFile, type Config } from './config.ts';
+import { parseAllowedHost } from './contract/allowed-host.ts';
 import { AppError } from './errors.ts';
 import { claimAttempt, nextPromptOf, repositoryOf, workOf } from './flow/claim.ts';
 import { createBudgets } from './flow/budget/budgets.ts';
 import { createCheckouts } from './flow/checkouts.ts';
 import type { Context, LiveAttempt, RunningContext } from './flow/context.ts';
 import { createFlow } from './flow/create.ts';
+import { createEgressNotes } from './flow/egress.ts';
 import type { Flow } from './flow/flow.ts';
 import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover, removeOrphans } from './flow/recover.ts';
@@ -151,6 +153,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       gateway,
       log,
       book: (caller) => bookCall(context, caller),
+      egress: { allowed: allowedHosts(config), tell: createEgressNotes(context) },
       house:
         pods === null
           ? undefined
@@ -276,6 +279,11 @@ function providersOf(config: Config, log: Log): Record<string, ProviderConfig> {
       ];
     }),
   );
+}
+
+function allowedHosts(config: Config) {
+  // Wrong ones are no configuration: nothing is left out here.
+  return config.sandbox.allow_hosts.map(parseAllowedHost).filter((entry) => typeof entry !== 'string');
 }
 
 function scriptsOf(config: Config) {

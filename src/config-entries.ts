@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { allowedHost } from './contract/allowed-host.ts';
 import { PROVIDER_KINDS } from './contract/dialect.ts';
 
 export { agentEntry } from './contract/agent-entry.ts';
@@ -24,6 +25,13 @@ export const provider = z.strictObject({
     .optional()
     .meta({ description: 'More headers for its requests; names in lower case.' }),
   script: z.string().optional().meta({ description: 'kind scripted: the script file.' }),
+});
+
+/** What keeps agents in, and what is open to them all the same. */
+export const sandbox = z.strictObject({
+  allow_hosts: z.array(allowedHost).default([]).meta({
+    description: 'What agents may connect to beside their models: `host`, `host:port`, `*.domain` (443 unless named).',
+  }),
 });
 
 /** How what is configured may be called. */

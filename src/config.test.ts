@@ -67,6 +67,18 @@ describe('loadConfig', () => {
     ).toContain('/nowhere/x.yaml');
   });
 
+  it('takes hosts that agents may reach, and says what is wrong with one that is none', () => {
+    expect(
+      load({ file: "sandbox: { allow_hosts: ['*.example.org', a.example:8443 private] }\n" }).config.sandbox,
+    ).toEqual({
+      allow_hosts: ['*.example.org', 'a.example:8443 private'],
+    });
+    expect(refusal(() => load({ file: 'sandbox: { allow_hosts: [https://a.example/] }\n' })).message).toMatch(
+      /sandbox\.allow_hosts\.0: "https:\/\/a\.example\/": write the host alone/,
+    );
+    expect(refusal(() => load({ file: 'sandbox: { allowHosts: [] }\n' })).message).toContain('sandbox.allowHosts');
+  });
+
   it('reads limits from the environment, beside those of the file', () => {
     const { config } = load({
       file: 'limits: { max_steps: 7 }\nkubernetes: { image: a, grace_seconds: 9 }\n',

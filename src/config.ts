@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import { agentEntry, name, provider } from './config-entries.ts';
+import { agentEntry, name, provider, sandbox } from './config-entries.ts';
 import { budget } from './contract/budget.ts';
 import { kubernetesSettings } from './contract/kubernetes.ts';
 import { limits } from './contract/run.ts';
@@ -87,6 +87,7 @@ export const configSchema = z.strictObject({
     .default(false)
     .meta({ description: 'Keep workspace, HOME and TMPDIR of ended attempts.' }),
   limits: limits.partial().default({}),
+  sandbox: sandbox.prefault({}).meta({ description: 'What agents may reach.' }),
   budget: z
     .strictObject({ run: budget.optional(), variation: budget.optional(), day: budget.optional() })
     .default({})
@@ -133,15 +134,13 @@ const NOT_SETTINGS = new Set([
 /** Settings within `kubernetes` that the environment may name: where the cluster is, and what its pods run. */
 const CLUSTER = ['namespace', 'kubeconfig', 'context', 'image'] as const;
 
+/** What no one variable can hold. */
+const GROUPS = /^(?:limits|budget|providers|models|agents|strategies|allowed_hosts|kubernetes|sandbox)$/;
+
 type Place = readonly [string] | readonly ['limits' | 'kubernetes', string];
 const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
-    .filter(
-      ([key]) =>
-        !['limits', 'budget', 'providers', 'models', 'agents', 'strategies', 'allowed_hosts', 'kubernetes'].includes(
-          key,
-        ),
-    )
+    .filter(([key]) => !GROUPS.test(key))
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
   ...CLUSTER.map((key) => [`AIDEATOR_KUBERNETES_${key.toUpperCase()}`, ['kubernetes', key] as const]),

@@ -47,6 +47,8 @@ export interface Metrics {
   budgetRefused(scope: string): void;
   /** What the calls of this UTC day count with, and what they may. */
   budgetDay(account: { used: BudgetAmount; limit: Record<keyof BudgetAmount, number | null> }): void;
+  /** A connection to a host of `sandbox.allow_hosts` was made, was not, or has ended. Bytes from the agent and to it. */
+  egress(what: { kind: 'opened' | 'refused' } | { kind: 'closed'; sent: number; received: number }): void;
   /** Ranges of sequence numbers that never arrived. */
   gaps(count: number): void;
   transportProblem(): void;
@@ -133,6 +135,8 @@ function createMetrics(): Metrics {
     labelNames: ['unit', 'what'],
     registers,
   });
+  const tunnels = counter('egress_connections_total', 'Connections to hosts of sandbox.allow_hosts.', ['outcome']);
+  const tunnelled = counter('egress_bytes_total', 'Bytes through those that have ended.', ['direction']);
   const attempts = new Gauge({ name: 'aideator_active_attempts', help: 'Attempts that run now.', registers });
 
   return {
@@ -172,6 +176,14 @@ function createMetrics(): Metrics {
     activeAttempts: (count) => attempts.set(count),
     committed: (count) => events.inc(count),
     streamed: (count) => bytes.inc(count),
+    egress(what) {
+      if (what.kind !== 'closed') {
+        tunnels.inc({ outcome: what.kind });
+        return;
+      }
+      tunnelled.inc({ direction: 'out' }, what.sent);
+      tunnelled.inc({ direction: 'in' }, what.received);
+    },
     gaps: (count) => gaps.inc(count),
     transportProblem: () => transport.inc(),
     budgetRefused: (scope) => refused.inc({ scope }),

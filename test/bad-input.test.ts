@@ -236,6 +236,14 @@ describe('a house that cannot start', () => {
     expect(error.message).toContain('9999');
   });
 
+  it('names file and field of a price table that is broken, before a call could be priced with it', async () => {
+    const prices = join(tempDir(), 'prices.json');
+    writeFileSync(prices, '{"unit": "micro-dollars per million tokens", "models": {"p/m": {"input": "3 dollars"}}}');
+    const error = await refusal({ prices });
+    expect(error.code).toBe('invalid_config');
+    expect(error.message).toContain(`${prices}: models > p/m > input`);
+  });
+
   it('refuses to listen beyond this machine without a key', async () => {
     const error = await refusal({ host: '0.0.0.0' });
     expect([error.code, error.hint?.includes('keys create')]).toEqual(['exposed_without_key', true]);

@@ -6,7 +6,7 @@
 # Then either make it the image of every attempt (chart: `agents.image`), or allow it (chart: `agents.allowedImages`) and let a run
 # ask for it (`"image"` in POST /runs). The recorder beside it always runs in AIdeator's own image.
 #
-# What has to stay as it is: /app, tini, node, the user 1000 and that nothing but /workspace, /home/agent and /tmp is written to
+# What has to stay as it is: /app, tini, node, perl (it starts the agent apart from its launcher), the user 1000 and that nothing but /workspace, /home/agent and /tmp is written to
 # (the root file system is read-only when it runs). What a tool wants to write elsewhere goes to HOME or TMPDIR.
 ARG AGENT_IMAGE=aideator-agent
 FROM ${AGENT_IMAGE}

@@ -19,6 +19,8 @@ export interface AgentProcess {
   stderr: Readable;
   /** How the leader ended. Never rejects. */
   exited: Promise<Exit>;
+  /** What of its place is weaker than it should be, in words for people. */
+  warning?: string;
   readonly exit: Exit | null;
   signal(signal: NodeJS.Signals): void;
   /** SIGTERM to the group, `graceMs` later SIGKILL; resolves once the leader is gone. */

@@ -69,6 +69,7 @@ export async function runAgent(run: AgentRun): Promise<AgentRunEnd> {
     journal.note('agent_missing', error.message);
     return { reason: 'agent_missing', message: error.message, exit: null, firstMessageAt: null, gone: true };
   }
+  if (agent.warning !== undefined) journal.note('agent_not_apart', agent.warning);
   let gone = false;
   let end;
   try {

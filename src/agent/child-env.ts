@@ -60,9 +60,20 @@ export function agentEnvironment(
     XDG_DATA_HOME: join(home, '.local', 'share'),
     XDG_STATE_HOME: join(home, '.local', 'state'),
   });
+  if (spec.egress) Object.assign(result, proxyEnvironment(baseUrl));
   for (const [name, value] of Object.entries(spec.agent.env)) result[name] = replaceWords(value, words);
   result[ATTEMPT_VARIABLE] = spec.attempt_id;
   return result;
+}
+
+/**
+ * By what programs find their proxy: the recorder's, for all but itself. Curl reads `http_proxy` in lower case only, others what they
+ * like; Node its own name beside them (https://nodejs.org/api/cli.html#node_use_env_proxy1), and npm, git, pip and cargo these.
+ */
+function proxyEnvironment(url: string): Record<string, string> {
+  const named = { https_proxy: url, http_proxy: url, no_proxy: '127.0.0.1,localhost,::1' };
+  const upper = Object.entries(named).map(([name, value]) => [name.toUpperCase(), value]);
+  return { ...named, ...Object.fromEntries(upper), NODE_USE_ENV_PROXY: '1' };
 }
 
 /** The agent's program and arguments, ready to be started without a shell. */

@@ -17,6 +17,7 @@ try {
   const { runLauncher } = await import('./pod/launcher.ts');
   const { podPaths, ROOT_VARIABLE } = await import('./pod/pod-paths.ts');
   const { ownsItsProcesses } = await import('./pod/everything.ts');
+  const { findWayApart, isTracingRestricted } = await import('./pod/apart.ts');
   const paths = podPaths(process.env[ROOT_VARIABLE]);
   process.exitCode = await runLauncher({
     socket: paths.socket,
@@ -24,6 +25,8 @@ try {
     env: process.env,
     node: process.execPath,
     alone: ownsItsProcesses(process.argv[1] ?? ''),
+    apart: findWayApart(),
+    isTracingRestricted: isTracingRestricted(),
     terminating: terminating.signal,
     say,
   });

@@ -228,6 +228,36 @@ test('a request that is too long is refused', async () => {
   expect(answer.status).toBe(413);
 });
 
+test('requests that it has no room for wait until others are over', async () => {
+  const socket = join(tempDir(), 's');
+  const held: (() => void)[] = [];
+  await listen((incoming, response) => {
+    incoming.resume();
+    held.push(() => void response.end('done'));
+  }, socket);
+  const { baseUrl } = await proxyTo(socket, { maxHeldBytes: 1024 * 1024 });
+  const ask = async () => (await fetch(`${baseUrl}/v1/messages`, { method: 'POST', body: 'x'.repeat(700_000) })).text();
+  const answers = [ask(), ask()];
+  await until(() => held.length === 1);
+  await wait(50);
+  expect(held).toHaveLength(1);
+  held[0]?.();
+  await until(() => held.length === 2);
+  held[1]?.();
+  expect(await Promise.all(answers)).toEqual(['done', 'done']);
+});
+
+test('a body that does not come is given up, and makes room', async () => {
+  const socket = join(tempDir(), 's');
+  await listen(echo, socket);
+  const { baseUrl } = await proxyTo(socket, { maxHeldBytes: 1, bodyIdleMs: 100 });
+  const dripping = request(`${baseUrl}/v1/messages`, { method: 'POST', headers: { 'content-length': '100' } });
+  const broken = once(dripping, 'error');
+  dripping.write('a');
+  expect((await fetch(`${baseUrl}/v1/messages`, { method: 'POST', body: '{}' })).status).toBe(201);
+  expect(String((await broken)[0])).toContain('hang up');
+});
+
 test('an agent that leaves while the door is away is forgotten', async () => {
   const { baseUrl, close: closeProxy } = await proxyTo('/nowhere');
   const left = AbortSignal.timeout(50);

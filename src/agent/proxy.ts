@@ -12,6 +12,8 @@ import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AttemptSpec } from '../contract/attempt.ts';
+import { createRoom, expectedBytes } from './room.ts';
+import { createTunnels, type TunnelOptions } from './tunnels.ts';
 
 /**
  * The only model endpoint an agent is given: a loopback server without any key, whose requests go on to the attempt door with
@@ -29,7 +31,16 @@ export interface ProxyOptions {
   patienceMs?: number;
   retryMs?: number;
   maxBodyBytes?: number;
+  /** Of all requests that are under way; what comes beyond them waits. */
+  maxHeldBytes?: number;
+  /** A body of which nothing came for so long is given up (ms). */
+  bodyIdleMs?: number;
+  /** Bounds of what goes through it to other hosts. */
+  tunnels?: Pick<TunnelOptions, 'maxTunnels' | 'idleMs'>;
 }
+
+/** A little more than the gateway takes, so that it is the gateway that refuses what is too long, in the agent's own dialect. */
+const MAX_BODY_BYTES = 40 * 1024 * 1024;
 
 /** Of one connection only, or the agent's own credentials: none of them goes on. */
 const DROPPED: ReadonlySet<string> = new Set([
@@ -54,13 +65,23 @@ const DROPPED: ReadonlySet<string> = new Set([
 
 /** Starts the proxy on a free loopback port. */
 export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
-  const { door, patienceMs = 120_000, retryMs = 250, maxBodyBytes = 64 * 1024 * 1024 } = options;
+  const { door, patienceMs = 120_000, retryMs = 250, maxBodyBytes = MAX_BODY_BYTES } = options;
+  const { maxHeldBytes = MAX_BODY_BYTES, bodyIdleMs = 60_000 } = options;
+  const room = createRoom(maxHeldBytes);
   const closing = new AbortController();
   const connections = new Agent({ keepAlive: true });
   let host = '';
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = incoming.url ?? '/';
+    let url = incoming.url ?? '/';
+    // A client that takes this for its proxy says the whole URL (RFC 9112, 3.2.2), also of a model that is here.
+    if (url.startsWith(`http://${host}/`)) url = url.slice(`http://${host}`.length);
+    if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
+      const why =
+        'Plain http is not let through: only CONNECT to the hosts of sandbox.allow_hosts is, as https uses it.';
+      refuse(response, 403, 'plain_http_refused', why);
+      return;
+    }
     // A web page that knows the port must not spend the user's money: a browser names itself, and cannot choose the Host.
     if (incoming.headers.host !== host || incoming.headers.origin !== undefined) {
       refuse(response, 403, 'forbidden', 'Only the agent of this attempt is served here.');
@@ -73,12 +94,15 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
     }
     const left = new AbortController();
     response.once('close', () => left.abort());
-    const body = await readBody(incoming, maxBodyBytes);
+    const signal = AbortSignal.any([left.signal, closing.signal]);
+    const leaveRoom = await room.enter(expectedBytes(incoming.headers['content-length'], maxBodyBytes), signal);
+    response.once('close', leaveRoom);
+    if (response.closed) leaveRoom();
+    const body = await readBody(incoming, maxBodyBytes, bodyIdleMs);
     if (body === null) {
       refuse(response, 413, 'payload_too_large', `A request may have ${maxBodyBytes} bytes.`);
       return;
     }
-    const signal = AbortSignal.any([left.signal, closing.signal]);
     const answer = await ask(incoming, url, body, signal);
     if (answer === null) {
       refuse(
@@ -148,6 +172,10 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       response.destroy();
     });
   });
+  const tunnels = createTunnels({ door, patienceMs, retryMs, ...options.tunnels });
+  server.on('connect', tunnels.open);
+  // More than any agent needs; what it opens beyond them is in its own way alone.
+  server.maxConnections = 512;
   server.requestTimeout = 0;
   // A client's pooled connection must not be closed under its next request.
   server.keepAliveTimeout = 300_000;
@@ -164,6 +192,7 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
       new Promise((resolve) => {
         closing.abort();
         connections.destroy();
+        tunnels.close();
         server.close(() => resolve());
         server.closeAllConnections();
       }),
@@ -187,12 +216,22 @@ function passedOn(headers: IncomingHttpHeaders, toDoor: boolean): Record<string,
   return kept;
 }
 
-async function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer | null> {
+/** A whole body; null where it is longer than it may be. Errors: it was cut off, or does not come. */
+async function readBody(incoming: IncomingMessage, maxBytes: number, idleMs: number): Promise<Buffer | null> {
+  const isTooLong = Number(incoming.headers['content-length'] ?? 0) > maxBytes;
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of incoming) {
-    bytes += (chunk as Buffer).length;
-    if (bytes <= maxBytes) chunks.push(chunk as Buffer);
+  const idle = setTimeout(() => incoming.destroy(), idleMs).unref();
+  try {
+    // Read to its end all the same: whoever is in the middle of sending does not look for an answer.
+    for await (const chunk of incoming) {
+      idle.refresh();
+      bytes += (chunk as Buffer).length;
+      if (isTooLong || bytes > maxBytes) chunks.length = 0;
+      else chunks.push(chunk as Buffer);
+    }
+  } finally {
+    clearTimeout(idle);
   }
   return bytes > maxBytes ? null : Buffer.concat(chunks);
 }

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { AppError } from '../errors.ts';
 import type { TokenBook } from '../flow/tokens.ts';
 import { refuse, refuseFor } from './answer.ts';
-import { callModel, type Knocker, type ModelDeps } from './models.ts';
+import { createEgress, type EgressDeps } from './egress.ts';
+import { createModelRoute, type Knocker, type ModelDeps, type ModelRoute } from './models.ts';
 import { createPodRoutes, type PodHouse, type PodRoutes } from './pod-routes.ts';
 
 /** sockaddr_un.sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included. */
@@ -34,6 +35,8 @@ export interface DoorDeps<Holder extends Knocker> extends ModelDeps<Holder> {
   tokens: TokenBook<Holder>;
   /** For recorders in pods; without it there is nothing but models. */
   house?: PodHouse<Holder> | undefined;
+  /** Which hosts it connects to beside the models'; none where it is left out. */
+  egress?: EgressDeps<Holder> | undefined;
   log?: { error(facts: object, message: string): void } | undefined;
 }
 
@@ -45,6 +48,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
   const { listen } = deps;
   // Whoever holds the data directory's lock owns its socket: one that is left belongs to a dead server.
   if ('socket' in listen) rmSync(listen.socket, { force: true });
+  const callModel = createModelRoute(deps);
   const podRoutes = deps.house === undefined ? null : createPodRoutes(deps.house);
   const server = createServer(
     { headersTimeout: HEAD_MS, connectionsCheckingInterval: HEAD_MS / 4 },
@@ -52,12 +56,14 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
       // A connection that breaks is no news to anybody but its own request.
       request.on('error', () => undefined);
       response.on('error', () => undefined);
-      handle(request, response, deps, podRoutes).catch((error: unknown) => {
+      handle(request, response, deps, { callModel, podRoutes }).catch((error: unknown) => {
         deps.log?.error({ err: error }, 'a request at the attempt door failed');
         refuseFor(response, error);
       });
     },
   );
+  const egress = createEgress(deps.egress ?? { allowed: [], tell: () => undefined });
+  server.on('connect', (request, socket, head) => egress.open(request, socket, head, callerOf(request, deps)));
   // A model may think for minutes before it answers, and a recorder's connection may rest between calls.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 60_000;
@@ -73,6 +79,7 @@ export async function openDoor<Holder extends Knocker>(deps: DoorDeps<Holder>): 
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
+        egress.close();
       }),
   };
 }
@@ -119,20 +126,24 @@ async function handle<Holder extends Knocker>(
   request: IncomingMessage,
   response: ServerResponse,
   deps: DoorDeps<Holder>,
-  podRoutes: PodRoutes<Holder> | null,
+  { callModel, podRoutes }: { callModel: ModelRoute<Holder>; podRoutes: PodRoutes<Holder> | null },
 ): Promise<void> {
-  const caller = deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
+  const caller = callerOf(request, deps);
   if (caller === undefined) {
     refuse(response, 403, 'forbidden', 'This token belongs to no attempt that runs.');
     return;
   }
   const url = request.url ?? '/';
   if (url.startsWith('/models/')) {
-    await callModel(request, response, caller, deps);
+    await callModel(request, response, caller);
     return;
   }
   if (podRoutes !== null && (await podRoutes(request, response, caller))) return;
   refuse(response, 404, 'not_found', `The attempt door has no ${url.split('?')[0]}.`);
+}
+
+function callerOf<Holder extends Knocker>(request: IncomingMessage, deps: DoorDeps<Holder>): Holder | undefined {
+  return deps.tokens.find(/^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '');
 }
 
 /**

@@ -4,7 +4,7 @@ import { AppError } from '../errors.ts';
 import type { Pods } from '../runtime/pods.ts';
 import type { AttemptCaller, Context } from './context.ts';
 import { patchPath } from './finish.ts';
-import { specOf } from './start.ts';
+import { specOf, type SpecSources } from './start.ts';
 import { waitingPrompts } from './steering/prompts.ts';
 import { taskOf } from './steering/task.ts';
 
@@ -13,7 +13,7 @@ import { taskOf } from './steering/task.ts';
  * attempt_taken; forbidden where the attempt is over.
  */
 export async function claimAttempt(
-  context: Pick<Context, 'store' | 'agents' | 'config'>,
+  context: Pick<Context, 'store'> & SpecSources,
   pods: Pods,
   caller: AttemptCaller,
   podUid: string,

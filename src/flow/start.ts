@@ -111,9 +111,12 @@ export async function planAttempt(
   };
 }
 
+/** What a spec is made of, beside the rows. */
+export type SpecSources = Pick<RunningContext, 'agents' | 'config'>;
+
 /** What an attempt is to do, as the rows say it: the same at its start and whenever its recorder asks again. */
 export function specOf(
-  context: Pick<RunningContext, 'agents' | 'config'>,
+  context: SpecSources,
   run: Pick<RunsTable, 'id' | 'image'>,
   variation: Pick<VariationsTable, 'idx' | 'agent' | 'model' | 'dialect' | 'limits'>,
   { id, attempt, task }: Pick<AttemptsTable, 'id' | 'attempt'> & { task: Task },
@@ -139,7 +142,7 @@ export function specOf(
       read_paths: found?.readPaths ?? [],
     },
     sandbox: { kind: 'none', read_paths: [] },
-    egress: false,
+    egress: context.config.sandbox.allow_hosts.length > 0,
     model: variation.model,
     dialect: variation.dialect,
     work: task.work,

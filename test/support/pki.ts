@@ -10,7 +10,7 @@ export interface Pki {
   client: { cert: string; key: string };
 }
 
-/** Makes a real one with openssl: a server at 127.0.0.1 and api.test, a client `aideator`. */
+/** Makes a real one with openssl: a server at 127.0.0.1, 127.0.0.2, localhost (which npm takes an address for) and api.test, a client `aideator`. */
 export function createPki(): Pki {
   const folder = mkdtempSync(join(tmpdir(), 'pki-'));
   const at = (name: string): string => join(folder, name);
@@ -29,7 +29,11 @@ export function createPki(): Pki {
     };
     return {
       ca: readFileSync(at('ca.crt'), 'utf8'),
-      server: sign('server', '/CN=kube-apiserver', 'subjectAltName=IP:127.0.0.1,DNS:api.test'),
+      server: sign(
+        'server',
+        '/CN=kube-apiserver',
+        'subjectAltName=IP:127.0.0.1,IP:127.0.0.2,DNS:api.test,DNS:localhost',
+      ),
       client: sign('client', '/CN=aideator', 'extendedKeyUsage=clientAuth'),
     };
   } finally {

@@ -22,7 +22,11 @@ export type Hello = z.infer<typeof hello>;
 export type Channel = Hello['channel'];
 
 export const fromLauncher = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('started') }),
+  z.strictObject({
+    type: z.literal('started'),
+    /** Whether the agent is kept from tracing the launcher. One that is older does not say. */
+    apart: z.boolean().default(false),
+  }),
   z.strictObject({ type: z.literal('missing'), message: z.string().max(16_384) }),
   z.strictObject({
     type: z.literal('exit'),

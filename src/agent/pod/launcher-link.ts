@@ -41,6 +41,8 @@ export interface LauncherLink {
   close(): void;
 }
 
+const NOT_APART =
+  'This node’s kernel does not keep the agent from tracing its launcher (it has Landlock before Linux 5.19, and kernel.yama.ptrace_scope is 0): that nothing of the agent runs when its work is taken is its own word.';
 const HELLO_MS = 10_000;
 const WHOLE: Exit = {
   code: null,
@@ -175,6 +177,7 @@ export async function openLauncherLink(options: LauncherLinkOptions): Promise<La
       };
       return {
         ...group,
+        ...(answer?.type === 'started' && !answer.apart ? { warning: NOT_APART } : {}),
         stdin,
         stdout,
         stderr,

@@ -19,6 +19,8 @@ function launch(socket: string, more: { patienceMs?: number; terminating?: Abort
     env: { PATH: process.env['PATH'] },
     node: process.execPath,
     alone: false,
+    apart: Promise.resolve(null),
+    isTracingRestricted: false,
     terminating: new AbortController().signal,
     say: (words) => said.push(words),
     returnMs: 100,

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { AgentMissing, spawnGroup, type AgentGroup } from '../agent-process.ts';
 import { agentCommand } from '../child-env.ts';
 import { ATTEMPT_VARIABLE, killStragglers } from '../process-identity.ts';
+import { isThere, type WayApart } from './apart.ts';
 import { converseOn, toLauncher, type FromLauncher, type Hello, type ToLauncher } from './control.ts';
 import { killEverything } from './everything.ts';
 import { readMemoryLimit, readOomKills } from './memory.ts';
@@ -18,6 +19,10 @@ export interface LauncherOptions {
   node: string;
   /** Whether all other processes are the agent's, see `ownsItsProcesses`. */
   alone: boolean;
+  /** How the agent is started apart from the launcher; null where there is no way. */
+  apart: Promise<WayApart | null>;
+  /** Whether the kernel keeps it from tracing the launcher all the same. */
+  isTracingRestricted: boolean;
   /** Aborted when the platform wants the container to end. */
   terminating: AbortSignal;
   say(words: string): void;
@@ -127,13 +132,15 @@ async function serve(options: LauncherOptions, { control, streams }: Links): Pro
     attempt = message.env[ATTEMPT_VARIABLE] ?? '';
     const before = readOomKills(options.cgroup);
     try {
-      const started = await spawnGroup(agentCommand(message.command, options.node), {
-        cwd: message.cwd,
-        env: { ...ownEnvironment(options.env), ...message.env },
+      const where = { cwd: message.cwd, env: { ...ownEnvironment(options.env), ...message.env } };
+      const command = agentCommand(message.command, options.node);
+      const apart = await options.apart;
+      const started = await spawnGroup(apart !== null && isThere(command[0], where) ? apart.wrap(command) : command, {
+        ...where,
         stdio: streams,
       });
       group = started;
-      tell({ type: 'started' });
+      tell({ type: 'started', apart: apart !== null || options.isTracingRestricted });
       started.exited.then(
         ({ code, signal }) => {
           const oomKills = Math.max(0, readOomKills(options.cgroup) - before);
