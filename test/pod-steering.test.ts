@@ -48,7 +48,8 @@ it('the recorder’s end and the server’s: a task with its record, the patch b
       tx.run(db.insertInto('results').values(row));
       const said = { run: mine.runNo, variation: 0, origin: 900 };
       const task = addPrompt(db, tx, { ...said, text: 'Go on with it.' });
-      markTaken(db, tx, { no: task, run: mine.runNo, variation: 0 }, { attempt: mine.attemptNo, task: 1 });
+      markTaken(db, tx, { no: task, run: mine.runNo, variation: 0 });
+      tx.run(db.updateTable('attempts').set({ prompt: task }).where('no', '=', mine.attemptNo));
       return ['next', 'n'.repeat(1024 * 1024)].map((text) => addPrompt(db, tx, { ...said, text }));
     },
   });

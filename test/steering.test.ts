@@ -85,6 +85,14 @@ describe('a prompt to a variation that is over', () => {
     const again = await over(runId);
     expect(again.variations[0]?.attempts.at(-1)).toMatchObject({ attempt: 3, continues: { attempt: 1 } });
     expect((await run(runId)).variations[0]).toMatchObject({ status: 'failed', result_attempt: 1 });
+
+    // What the failed one was told is told of it, although another was told the same.
+    await tell(runId, 0, 'see a.txt\nrepeat');
+    await over(runId);
+    const [seen, record = ''] = await said(runId, 0, 4);
+    expect(seen).toBe('a.txt is "broken\\n"');
+    expect(record).toContain('> write a.txt=broken');
+    expect(record).toContain('| This session ended: agent_exit');
   }, 60_000);
 });
 
@@ -144,6 +152,22 @@ describe('a fork', () => {
     gate.open();
     await retry(runId, 1);
     expect((await over(runId)).variations[1]).toMatchObject({ status: 'succeeded', additions: 2 });
+  }, 60_000);
+
+  it('that is cancelled in the queue can be tried again, and is told the same', async () => {
+    const { submit, over, fork, cancel, retry, events, said } = steer(await startTestHouse(steered));
+    const runId = await submit('write a.txt=one', { max_parallel: 1 });
+    await over(runId);
+    const gate = makeGate();
+    await fork(runId, { from: 0, prompt: `gate ${gate.path}` });
+    await fork(runId, { from: 0, prompt: 'say told again\nwrite b.txt=two' });
+    await cancel(runId, 2);
+    expect((await events(runId)).filter(({ type }) => type === 'prompt_dropped')).toHaveLength(1);
+    await retry(runId, 2);
+    gate.open();
+    const { variations } = await over(runId);
+    expect(variations[2]).toMatchObject({ status: 'succeeded', files_changed: 2, prompts_waiting: 0 });
+    expect(await said(runId, 2, 0)).toEqual(['told again']);
   }, 60_000);
 
   it('twice at once makes two', async () => {

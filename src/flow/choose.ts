@@ -9,8 +9,8 @@ import { findRun, findVariation } from './rows.ts';
 import type { Conductor } from './run.ts';
 
 /**
- * Records which variation a person picked: any that has a patch, at any time, also while others still run. It is the answer of
- * its latest attempt that is chosen: a retry does not change what ships.
+ * Records which variation a person picked: any that has a patch, at any time, also while others still run. It is the result
+ * that it has now that is chosen: neither a retry nor a follow-up prompt changes what ships.
  * Errors: run_not_found, variation_not_found, not_finished, nothing_to_ship, already_chosen.
  */
 export async function chooseVariation(

@@ -28,7 +28,7 @@ export async function claimAttempt(
     .executeTakeFirst();
   const row = await db
     .selectFrom('attempts')
-    .select(['no', 'id', 'continues'])
+    .select(['id', 'continues', 'prompt'])
     .where('no', '=', caller.attemptNo)
     .executeTakeFirst();
   const intake = pods.get(caller.attemptId);
@@ -38,7 +38,7 @@ export async function claimAttempt(
   }
   // Its work is fetched from the door: where the patch lies here means nothing in a pod.
   const { store } = context;
-  const attempt = row ?? { no: caller.attemptNo, id: caller.attemptId, continues: null };
+  const attempt = row ?? { id: caller.attemptId, continues: null, prompt: null };
   const task = await taskOf({ store }, { run, variation, attempt });
   const spec = specOf(context, run, variation, { id: caller.attemptId, attempt: caller.attempt, task });
   return { ...spec, repository: { base: run.base } };

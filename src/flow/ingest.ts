@@ -54,13 +54,7 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
             .where('no', '=', attempt.attemptNo),
         );
       }
-      for (const no of taken)
-        markTaken(
-          db,
-          tx,
-          { no, run: attempt.runNo, variation: attempt.variation },
-          { attempt: attempt.attemptNo, task: 0 },
-        );
+      for (const no of taken) markTaken(db, tx, { no, run: attempt.runNo, variation: attempt.variation });
       const noted = {
         ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
         ...(stated === undefined ? {} : { stated_result: stated.data }),

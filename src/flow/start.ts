@@ -71,14 +71,15 @@ export async function planAttempt(
           keep: 0,
           waiting: null,
           continues: variation.start_from,
+          prompt: prompt?.no ?? null,
         }),
       );
-      if (prompt !== null) markTaken(db, tx, prompt, { attempt: attemptNo, task: 1 });
-      return { run, variation, attempt: earlier.length, attemptNo };
+      if (prompt !== null) markTaken(db, tx, prompt);
+      return { run, variation, attempt: earlier.length, attemptNo, prompt: prompt?.no ?? null };
     },
   });
   if (planned === null) return null;
-  const { run, variation, attempt, attemptNo } = planned;
+  const { run, variation, attempt, attemptNo, prompt } = planned;
   const { timeout_seconds: timeoutSeconds } = JSON.parse(variation.limits) as Limits;
   return {
     attempt: {
@@ -100,7 +101,7 @@ export async function planAttempt(
       deadline: deadlineOf(context, { since: Date.now(), isSpeaking: false, timeoutSeconds }),
     },
     spec: async () => {
-      const row = { id: attemptId, no: attemptNo, continues: variation.start_from };
+      const row = { id: attemptId, continues: variation.start_from, prompt };
       const task = await taskOf(context, { run, variation, attempt: row });
       return {
         ...specOf(context, run, variation, { id: attemptId, attempt, task }),

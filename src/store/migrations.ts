@@ -230,6 +230,8 @@ export const MIGRATIONS: readonly Migration[] = [
       ALTER TABLE variations ADD COLUMN start_from INTEGER;
       ALTER TABLE variations ADD COLUMN forked_from INTEGER;
       ALTER TABLE attempts ADD COLUMN continues INTEGER;
+      -- And the prompt that it then began with.
+      ALTER TABLE attempts ADD COLUMN prompt INTEGER;
       -- Its numbers are never reused: a recorder takes each once.
       CREATE TABLE prompts (
         no INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -239,8 +241,6 @@ export const MIGRATIONS: readonly Migration[] = [
         at TEXT NOT NULL,
         status TEXT NOT NULL,
         origin INTEGER,
-        attempt INTEGER,
-        task INTEGER NOT NULL,
         FOREIGN KEY (run, variation) REFERENCES variations ON DELETE CASCADE
       ) STRICT;
       CREATE INDEX prompts_variation ON prompts (run, variation, no);

@@ -127,6 +127,8 @@ export interface AttemptsTable {
   waiting: string | null;
   /** The row of the attempt that it goes on from; null = from the base, with the run's prompt. */
   continues: number | null;
+  /** The number of the prompt that it began with; null = the run's own. */
+  prompt: number | null;
 }
 
 /** What a variation was told beside the run's prompt, in the order it was said. */
@@ -144,10 +146,6 @@ export interface PromptsTable {
   status: 'waiting' | 'taken' | 'dropped' | 'withdrawn';
   /** The variation's `start_from` when it was said: a retry gives all of that again. */
   origin: number | null;
-  /** The row of the attempt that took it. */
-  attempt: number | null;
-  /** 1: that attempt began with it; 0: it was a later turn of it. */
-  task: 0 | 1;
 }
 
 /** The verified result of an attempt. Its patch lies in the data directory under the attempt's id. */

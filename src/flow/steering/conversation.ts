@@ -35,6 +35,7 @@ interface Link {
   run: number;
   variation: number;
   continues: number | null;
+  prompt: number | null;
   end_reason: string | null;
   message: string | null;
 }
@@ -45,7 +46,7 @@ async function chainOf({ db }: Pick<Store, 'db'>, attemptNo: number): Promise<Li
   for (let at: number | null = attemptNo; at !== null && chain.length < MAX_CHAIN;) {
     const row: Link | undefined = await db
       .selectFrom('attempts')
-      .select(['no', 'run', 'variation', 'continues', 'end_reason', 'message'])
+      .select(['no', 'run', 'variation', 'continues', 'prompt', 'end_reason', 'message'])
       .where('no', '=', at)
       .executeTakeFirst();
     if (row === undefined) break;
@@ -57,15 +58,8 @@ async function chainOf({ db }: Pick<Store, 'db'>, attemptNo: number): Promise<Li
 
 /** What an attempt began with, in the user's words: what was put before them is not told again. */
 async function taskText({ db }: Pick<Store, 'db'>, attempt: Link): Promise<string> {
-  if (attempt.continues !== null) {
-    const prompt = await db
-      .selectFrom('prompts')
-      .select('text')
-      .where('run', '=', attempt.run)
-      .where('variation', '=', attempt.variation)
-      .where('attempt', '=', attempt.no)
-      .where('task', '=', 1)
-      .executeTakeFirst();
+  if (attempt.prompt !== null) {
+    const prompt = await db.selectFrom('prompts').select('text').where('no', '=', attempt.prompt).executeTakeFirst();
     return prompt?.text ?? '';
   }
   const row = await db

@@ -34,21 +34,16 @@ export function addPrompt(
   tx: Tx,
   { run, variation, text, origin }: Pick<PromptRow, 'run' | 'variation' | 'text' | 'origin'>,
 ): number {
-  const row = { run, variation, text, origin, at: now(), status: 'waiting' as const, attempt: null, task: 0 as const };
+  const row = { run, variation, text, origin, at: now(), status: 'waiting' as const };
   return tx.run(db.insertInto('prompts').values(row)).lastInsertRowid;
 }
 
 /** An attempt took it: as what it began with, or as a later turn. Nothing where it was taken before. */
-export function markTaken(
-  db: Db,
-  tx: Tx,
-  prompt: Pick<PromptRow, 'no' | 'run' | 'variation'>,
-  { attempt, task }: { attempt: number; task: 0 | 1 },
-): void {
+export function markTaken(db: Db, tx: Tx, prompt: Pick<PromptRow, 'no' | 'run' | 'variation'>): void {
   tx.run(
     db
       .updateTable('prompts')
-      .set({ status: 'taken', attempt, task })
+      .set({ status: 'taken' })
       .where('no', '=', prompt.no)
       .where('run', '=', prompt.run)
       .where('variation', '=', prompt.variation)
@@ -58,11 +53,7 @@ export function markTaken(
 
 /** A variation is tried again: what was said since the point where it starts again is said again. */
 export function giveAgain(db: Db, tx: Tx, run: number, variation: number): void {
-  tx.run(
-    ofOrigin(db, run, variation)
-      .set({ status: 'waiting', attempt: null, task: 0 })
-      .where('status', 'in', ['taken', 'dropped']),
-  );
+  tx.run(ofOrigin(db, run, variation).set({ status: 'waiting' }).where('status', 'in', ['taken', 'dropped']));
 }
 
 /** Something else is said in its place: a retry does not give again what was said since the point where the variation starts. */

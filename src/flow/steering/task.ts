@@ -13,7 +13,7 @@ export type Task = Pick<AttemptSpec, 'prompt' | 'work'>;
 type Rows = {
   run: Pick<RunsTable, 'prompt'>;
   variation: Pick<VariationsTable, 'instruction' | 'forked_from'>;
-  attempt: Pick<AttemptsTable, 'id' | 'continues'> & { no: number };
+  attempt: Pick<AttemptsTable, 'id' | 'continues' | 'prompt'>;
 };
 
 /**
@@ -29,12 +29,7 @@ export async function taskOf(
     variation.instruction === null ? text : `${text}\n\n${variation.instruction}`;
   if (attempt.continues === null) return { prompt: withInstruction(run.prompt), work: null };
   const { db } = context.store;
-  const prompt = await db
-    .selectFrom('prompts')
-    .select('text')
-    .where('attempt', '=', attempt.no)
-    .where('task', '=', 1)
-    .executeTakeFirst();
+  const prompt = await db.selectFrom('prompts').select('text').where('no', '=', attempt.prompt).executeTakeFirst();
   const earlier = await db
     .selectFrom('attempts')
     .innerJoin('results', 'results.attempt', 'attempts.no')
