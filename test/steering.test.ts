@@ -249,6 +249,19 @@ describe('what cannot be', () => {
     ]);
   }, 60_000);
 
+  it('a fork of a run that has as many variations as a run may have', async () => {
+    const house = await startTestHouse(steered);
+    const { submit, over, fork, running, cancel } = steer(house);
+    const gate = makeGate();
+    const runId = await submit(`write a.txt=one\ngate ${gate.path}`, { variations: 32, max_parallel: 1 });
+    await running(runId);
+    for (let v = 1; v < 32; v += 1) await cancel(runId, v);
+    gate.open();
+    await over(runId);
+    const { status, body } = await fork(runId, { from: 0, prompt: 'x' });
+    expect([status, body.code]).toEqual([422, 'invalid_variations']);
+  }, 60_000);
+
   it('a choice stays what was chosen, and says so', async () => {
     const house = await startTestHouse(steered);
     const { submit, over, tell, run } = steer(house);
