@@ -154,6 +154,23 @@ describe('a fork', () => {
     expect((await over(runId)).variations[1]).toMatchObject({ status: 'succeeded', additions: 2 });
   }, 60_000);
 
+  it('of an attempt that is named starts from that, also while the variation goes on', async () => {
+    const { submit, over, fork, tell, running } = steer(await startTestHouse(steered));
+    const runId = await submit('write a.txt=one');
+    await over(runId);
+    const gate = makeGate();
+    await tell(runId, 0, `write b.txt=two\ngate ${gate.path}\nexit 3`);
+    await running(runId);
+    expect((await fork(runId, { from: 0, attempt: 0, prompt: 'write c.txt=three' })).status).toBe(202);
+    const none = await fork(runId, { from: 0, attempt: 1, prompt: 'x' });
+    expect([none.body.code, none.body.hint]).toEqual(['nothing_to_continue', 'These did: 0.']);
+    gate.open();
+    const { variations } = await over(runId);
+    expect(variations[1]).toMatchObject({ status: 'succeeded', files_changed: 2, forked_from: { attempt: 0 } });
+    await fork(runId, { from: 0, prompt: 'write c.txt=three' });
+    expect((await over(runId)).variations[2]).toMatchObject({ files_changed: 3, forked_from: { attempt: 1 } });
+  }, 60_000);
+
   it('that is cancelled in the queue can be tried again, and is told the same', async () => {
     const { submit, over, fork, cancel, retry, events, said } = steer(await startTestHouse(steered));
     const runId = await submit('write a.txt=one', { max_parallel: 1 });

@@ -208,6 +208,11 @@ function addDeciding(program: Command, does: Does): void {
     .command('fork <run> <variation> [prompt]')
     .description('a new variation from what another left: its work and its conversation')
     .option('--prompt-file <file>', 'the prompt from a file, byte for byte (- = standard input)')
+    .option(
+      '--attempt <index>',
+      'from this attempt of it (default: the newest that left work)',
+      wholeNumber('--attempt'),
+    )
     .option('--agent <name>', 'another agent (default: the same)')
     .option('--model <provider/model>', 'another model (default: the same)')
     .option('--strategy <name>', 'a strategy')

@@ -36,6 +36,10 @@ export const forkRequest = variationRequest
       .int()
       .min(0)
       .meta({ description: 'The variation whose work tree and conversation the new one starts from.' }),
+    attempt: z.int().min(0).optional().meta({
+      description:
+        'Which of its attempts; the newest that left work when left out. One that is named may have ended while the variation goes on.',
+    }),
     prompt,
   })
   .meta({ id: 'ForkRequest' });

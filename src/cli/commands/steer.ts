@@ -4,6 +4,8 @@ import { findRunId, type Session, wholeNumber } from '../session.ts';
 import { budgetOf, promptOf, type RunOptions } from './run.ts';
 
 type SteerOptions = Pick<RunOptions, 'promptFile' | 'agent' | 'timeout' | 'budget' | 'budgetTokens'> & {
+  /** Of the variation that is forked. */
+  attempt?: number;
   /** One each: it is one variation. */
   model?: string;
   strategy?: string;
@@ -43,10 +45,11 @@ export async function fork(
 ): Promise<number> {
   const from = wholeNumber('The variation')(variation);
   const prompt = await promptOf(session, { ...options, prompt: text }, `aideator fork ${given} ${from} "…"`);
-  const { agent, model, strategy, timeout } = options;
+  const { agent, model, strategy, timeout, attempt } = options;
   const body: ForkRequest = {
     from,
     prompt,
+    ...(attempt === undefined ? {} : { attempt }),
     ...(agent === undefined ? {} : { agent }),
     ...(model === undefined ? {} : { model }),
     ...(strategy === undefined ? {} : { strategy }),

@@ -19,7 +19,7 @@ import { addPrompt } from './prompts.ts';
  * nothing_to_continue, invalid_variations (the run has as many as it may have).
  */
 export async function forkVariation(context: Context, runId: string, request: ForkRequest): Promise<Forked> {
-  const { from, prompt, ...asked } = request;
+  const { from, attempt, prompt, ...asked } = request;
   checkPrompt(prompt);
   const { store } = context;
   const run = await findRun(store, runId);
@@ -35,12 +35,21 @@ export async function forkVariation(context: Context, runId: string, request: Fo
   if (planned === undefined) throw new AppError('internal', 'A fork was planned as no variation.');
   checkRoom(context, run.no);
   const notes = checkBudgets(context, run.budget, [planned]);
-  return store.write({ within: (tx, emit) => record(context, { run, from, prompt, planned, notes }, tx, emit) });
+  return store.write({
+    within: (tx, emit) => record(context, { run, from, attempt, prompt, planned, notes }, tx, emit),
+  });
 }
 
 function record(
   { store: { db } }: Context,
-  fork: { run: { no: number; id: string }; from: number; prompt: string; planned: PlannedVariation; notes: string[] },
+  fork: {
+    run: { no: number; id: string };
+    from: number;
+    attempt: number | undefined;
+    prompt: string;
+    planned: PlannedVariation;
+    notes: string[];
+  },
   tx: Tx,
   emit: (event: NewEvent) => void,
 ): Forked {
@@ -58,7 +67,7 @@ function record(
   }
   const source = all.find(({ idx }) => idx === fork.from);
   if (source === undefined) throw new AppError('variation_not_found', `Run ${runId} has no variation ${fork.from}.`);
-  const { no, notes, ...forkedFrom } = sourceOf(db, tx, source, runId);
+  const { no, notes, ...forkedFrom } = sourceOf(db, tx, source, runId, fork.attempt);
   const index = (all.at(-1)?.idx ?? -1) + 1;
   const at = now();
   const { limits, ...planned } = fork.planned;

@@ -44,16 +44,18 @@ export interface Source extends Lineage {
 }
 
 /**
- * The newest attempt of a variation that left a work tree: where somebody goes on from. Errors: nothing_to_continue, not_finished.
+ * Where somebody goes on from: the newest attempt of a variation that left a work tree, or the one that is named. Errors:
+ * nothing_to_continue; not_finished where none is named.
  */
 export function sourceOf(
   db: Kysely<Schema>,
   tx: Tx,
   variation: Pick<Selectable<VariationsTable>, 'run' | 'idx' | 'status' | 'end_reason'>,
   runId: string,
+  named?: number,
 ): Source {
   const { run, idx, status, end_reason: reason } = variation;
-  if (!isTerminal(status)) {
+  if (named === undefined && !isTerminal(status)) {
     throw new AppError('not_finished', `Variation ${idx} is still ${status}.`, {
       hint: `Wait for its end, or stop it first: aideator cancel ${runId} ${idx}`,
     });
@@ -62,21 +64,28 @@ export function sourceOf(
     db
       .selectFrom('attempts')
       .leftJoin('results', 'results.attempt', 'attempts.no')
-      .select(['attempts.no', 'attempts.attempt', 'attempts.end_reason', 'results.data'])
+      .select(['attempts.no', 'attempts.attempt', 'attempts.end_reason', 'results.tree'])
       .where('attempts.run', '=', run)
       .where('attempts.variation', '=', idx)
       .orderBy('attempts.no', 'desc'),
   );
-  const found = attempts.find(({ data }) => data !== null);
+  const found = attempts.find(({ tree, attempt }) => tree !== null && (named ?? attempt) === attempt);
+  if (found === undefined && named !== undefined) {
+    const those = attempts.filter(({ tree }) => tree !== null).map(({ attempt }) => attempt);
+    throw new AppError('nothing_to_continue', `Attempt ${named} of variation ${idx} left no work to go on from.`, {
+      hint: those.length === 0 ? 'None of its attempts did.' : `These did: ${those.toReversed().join(', ')}.`,
+    });
+  }
   if (found === undefined) {
     const why = attempts.length === 0 ? 'it was never started' : `it left no work (${reason ?? 'unknown'})`;
     throw new AppError('nothing_to_continue', `There is nothing of variation ${idx} to go on from: ${why}.`, {
       hint: `Try it again: aideator retry ${runId} ${idx}. Or go on from another: aideator compare ${runId}`,
     });
   }
-  const notes = notCarried(JSON.parse(found.data ?? '') as AttemptResult);
+  const [result] = tx.all(db.selectFrom('results').select('data').where('attempt', '=', found.no));
+  const notes = result === undefined ? [] : notCarried(JSON.parse(result.data) as AttemptResult);
   const [newest] = attempts;
-  if (newest !== undefined && newest.no !== found.no)
+  if (named === undefined && newest !== undefined && newest.no !== found.no)
     notes.push(
       `Attempt ${newest.attempt} left no work (${newest.end_reason ?? 'unknown'}): it goes on from attempt ${found.attempt}.`,
     );
