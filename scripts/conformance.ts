@@ -52,6 +52,8 @@ async function run(): Promise<number> {
     flags: {
       port: 0,
       log_level: 'error',
+      // Runs on machines without bubblewrap as well.
+      sandbox: { mode: 'off' },
       data_dir: join(folder, 'data'),
       default_model: 'scripted/worker',
       providers: { scripted: { kind: 'scripted', script: join(folder, 'script.yaml') } },

@@ -17,6 +17,8 @@ import type { Flow } from './flow/flow.ts';
 import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover, removeOrphans } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
+import { sandboxInfo } from './flow/sandbox.ts';
+import { trySandbox } from './flow/sandbox-trial.ts';
 import { createTokenBook } from './flow/tokens.ts';
 import { bookCall } from './flow/usage.ts';
 import { createGateway } from './gateway/create.ts';
@@ -77,6 +79,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     closers.push(lockDataDir(config.data_dir));
     const telemetry = createTelemetry({ level: config.log_level });
     const { log, metrics } = telemetry;
+    const trying = trySandbox(config);
     const git = createGit({ env: config.env });
     await checkGit(git);
     const store = openStore(join(config.data_dir, 'aideator.sqlite'), {
@@ -112,6 +115,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       budgets: createBudgets({ store, config, telemetry }),
       providers,
       agents: createAgents(config),
+      sandbox: await trying,
       tokens,
       telemetry,
       version: options.version,
@@ -192,7 +196,10 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     closers.push(() => server.close());
     writeServerFile(config.data_dir, { url: server.url, pid: process.pid, version: options.version });
     closers.push(() => rmSync(join(config.data_dir, 'server.json'), { force: true }));
-    log.info({ url: server.url, data_dir: config.data_dir, isolation: runtime.isolation }, 'listening');
+    log.info(
+      { url: server.url, data_dir: config.data_dir, isolation: (await sandboxInfo(running)).isolation },
+      'listening',
+    );
     openForWork();
 
     let beats = 0;

@@ -70,7 +70,7 @@ describe('loadConfig', () => {
   it('takes hosts that agents may reach, and says what is wrong with one that is none', () => {
     expect(
       load({ file: "sandbox: { allow_hosts: ['*.example.org', a.example:8443 private] }\n" }).config.sandbox,
-    ).toEqual({
+    ).toMatchObject({
       allow_hosts: ['*.example.org', 'a.example:8443 private'],
     });
     expect(refusal(() => load({ file: 'sandbox: { allow_hosts: [https://a.example/] }\n' })).message).toMatch(

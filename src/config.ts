@@ -137,12 +137,13 @@ const CLUSTER = ['namespace', 'kubeconfig', 'context', 'image'] as const;
 /** What no one variable can hold. */
 const GROUPS = /^(?:limits|budget|providers|models|agents|strategies|allowed_hosts|kubernetes|sandbox)$/;
 
-type Place = readonly [string] | readonly ['limits' | 'kubernetes', string];
+type Place = readonly [string] | readonly ['limits' | 'kubernetes' | 'sandbox', string];
 const environmentSettings: Record<string, Place> = Object.fromEntries([
   ...Object.entries(configSchema.shape)
     .filter(([key]) => !GROUPS.test(key))
     .map(([key]) => [`AIDEATOR_${key.toUpperCase()}`, [key] as const]),
   ...Object.keys(limits.shape).map((key) => [`AIDEATOR_LIMITS_${key.toUpperCase()}`, ['limits', key] as const]),
+  ['AIDEATOR_SANDBOX_MODE', ['sandbox', 'mode'] as const],
   ...CLUSTER.map((key) => [`AIDEATOR_KUBERNETES_${key.toUpperCase()}`, ['kubernetes', key] as const]),
 ]);
 

@@ -88,6 +88,7 @@ export const errorCodes = {
   },
   tool_missing: { status: 500, exit: 5, blame: 'operator', title: 'A program is missing or too old' },
   git_failed: { status: 500, exit: 1, blame: 'us', title: 'A git command failed' },
+  sandbox_unavailable: { status: 409, exit: 5, blame: 'operator', title: 'No sandbox works here' },
   unknown_image: { status: 422, exit: 2, blame: 'user', title: 'No such image' },
   attempt_taken: { status: 409, exit: 4, blame: 'us', title: 'Another pod has the attempt' },
   upload_offset: { status: 409, exit: 4, blame: 'us', title: 'The upload does not go on where it stopped' },

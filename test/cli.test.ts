@@ -1,11 +1,13 @@
+import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:http';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { basename, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Run } from '../src/contract/api.ts';
 import { newPerson, submit } from './support/cli.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
+import { tempDir } from './support/temp.ts';
 import { until } from './support/until.ts';
 
 /** The CLI as people use it, against the server that it starts by itself. */
@@ -312,6 +314,24 @@ describe('serve, keys, config, doctor', () => {
       default_agent: { value: 'writer', from: expect.stringContaining('config.yaml') as string },
     });
     expect(json).not.toMatch(/sk-hidden|secretsecret/);
+  });
+
+  test('where no sandbox works, doctor and run say what to do, and --no-sandbox goes without', async () => {
+    const bin = tempDir();
+    for (const program of ['git', 'sh'])
+      symlinkSync(execFileSync('which', [program], { encoding: 'utf8' }).trim(), join(bin, program));
+    const person = newPerson({ settings: { sandbox: { mode: 'auto' } }, env: { PATH: bin } });
+    const { code, out } = await person.run('doctor');
+    expect(code).toBe(5);
+    expect(out).toMatch(/^fail {2}sandbox +bubblewrap \(bwrap\) is not on the PATH\.\n +Runs are refused\./m);
+    const repository = sourceRepository({ 'value.txt': 'old\n' });
+    const run = ['run', '--repo', repository, '--prompt', 'Set the value.', '-n', '1'];
+    const refused = await person.run(...run);
+    expect(refused.code).toBe(5);
+    expect(refused.err).toMatch(/apt install bubblewrap[\s\S]*--no-sandbox[\s\S]*code: sandbox_unavailable/);
+    const without = await person.run(...run, '--no-sandbox');
+    expect(without.code).toBe(0);
+    expect(without.out.replaceAll(/\s+/g, ' ')).toContain('rights of the user');
   });
 
   test('doctor names what is missing', async () => {

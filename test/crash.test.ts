@@ -6,6 +6,7 @@ import { startTimeOf } from '../src/agent/process-identity.ts';
 import { createDecoder } from '../src/contract/envelope-codec.ts';
 import { isTerminal } from '../src/contract/run.ts';
 import { prepareServer, type ServerProcess } from './support/server-process.ts';
+import { noSandbox } from './support/sandbox.ts';
 import { sourceRepository } from './support/sources.ts';
 import { until } from './support/until.ts';
 
@@ -21,7 +22,9 @@ models:
         tools: [{ name: write, input: { path: out.txt, content: "done\\n" } }]
       - { text: "and telling at length what was done, so that the end is a while away ", delta_chars: 3, delay_ms: 15 }
 `;
-const settings = { default_model: 'scripted/talker', keep_workspaces: true, log_level: 'info' };
+// In the sandbox where one works: what outlives a server, and what dies with a recorder, is the same.
+const sandbox = { mode: noSandbox === null ? 'auto' : 'off' };
+const settings = { default_model: 'scripted/talker', keep_workspaces: true, log_level: 'info', sandbox };
 
 describe('a server that is killed', () => {
   it('at random points, again and again: the stored log is the journal, and a reader that resumes has each event once', async () => {

@@ -8,6 +8,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { EventPage } from '../src/contract/api.ts';
 import { startTestHouse } from './support/house.ts';
 import { createPki } from './support/pki.ts';
+import { noSandbox } from './support/sandbox.ts';
 import { writeFiles } from './support/repository.ts';
 import { sourceRepository } from './support/sources.ts';
 import { tempDir } from './support/temp.ts';
@@ -60,7 +61,11 @@ test('npm ci of an agent reaches its registry and nothing else, and both are tol
     `curl -sS http://${elsewhere}/ 2>&1`,
   ];
   const house = await startTestHouse({
-    settings: { sandbox: { allow_hosts: [`127.0.0.2:${registry.port}`] }, default_model: 'scripted/worker' },
+    // In the sandbox where one works: there is no other way out of it.
+    settings: {
+      sandbox: { mode: noSandbox === null ? 'auto' : 'off', allow_hosts: [`127.0.0.2:${registry.port}`] },
+      default_model: 'scripted/worker',
+    },
     script: JSON.stringify({
       models: {
         worker: {

@@ -10,6 +10,7 @@ import type { Dialect } from '../src/contract/dialect.ts';
 import { knownAgents } from '../src/agent/catalog.ts';
 import { agentsDir, installedHarnesses } from './support/harnesses.ts';
 import { startTestHouse, testEnv } from './support/house.ts';
+import { noSandbox } from './support/sandbox.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
 import { tempDir } from './support/temp.ts';
 
@@ -60,7 +61,11 @@ describe.skipIf(harnesses.length < 2)('a mixed run', () => {
       const agents = ['builtin', ...harnesses.slice(0, 2)];
       const house = await startTestHouse({
         script: mixedScript,
-        settings: { default_model: 'scripted/any', agents_dir: agentsDir },
+        settings: {
+          default_model: 'scripted/any',
+          agents_dir: agentsDir,
+          sandbox: { mode: noSandbox === null ? 'auto' : 'off' },
+        },
       });
       const repository = sourceRepository({ 'value.txt': 'none\n' });
       const runId = await house.submit({

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Comparison, EventPage, Run, Shipped } from '../src/contract/api.ts';
 import type { Problem } from '../src/contract/api-system.ts';
 import { startTestHouse } from './support/house.ts';
+import { noSandbox } from './support/sandbox.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
 import { until } from './support/until.ts';
 
@@ -47,12 +48,13 @@ const strategies = Object.fromEntries(
   ]),
 );
 const settings = { strategies, default_model: 'scripted/worker' };
+const sandboxed = { ...settings, sandbox: { mode: noSandbox === null ? 'auto' : 'off' } };
 
 const isSaid = ({ data }: EventPage['events'][number]): boolean => data['kind'] === 'agent_message_chunk';
 
 describe('the main job on one machine', () => {
   it('runs variations over both protocols, compares them, chooses and ships one; the rest of the repository stays', async () => {
-    const house = await startTestHouse({ script, settings });
+    const house = await startTestHouse({ script, settings: sandboxed });
     const repository = sourceRepository({ 'value.txt': 'none\n', 'other.txt': 'x\n' });
     const runId = await house.submit({
       repository,
@@ -76,6 +78,7 @@ describe('the main job on one machine', () => {
     expect([run.status, run.summary]).toEqual(['completed', '3 of 5 variations succeeded']);
     expect(run.variations[2]?.message).toMatch(/401|key/i);
     expect(run.variations.every((each) => each.attempts.every((attempt) => attempt.log_complete === true))).toBe(true);
+    if (noSandbox === null) expect(run.variations[0]?.attempts[0]?.isolation).toMatch(/^sandbox \(/);
     expect(run.variations[0]?.usage.cost_microdollars).toBeGreaterThan(0);
     expect(run.variations[3]?.usage).toMatchObject({ calls: 2, cost_microdollars: null });
 

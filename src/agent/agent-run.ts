@@ -63,6 +63,7 @@ export async function runAgent(run: AgentRun): Promise<AgentRunEnd> {
     agent = await place.start(command, {
       cwd: paths.workspace,
       env: agentEnvironment(place.agentEnv, spec, paths, run.baseUrl),
+      baseUrl: run.baseUrl,
     });
   } catch (error) {
     if (!(error instanceof AgentMissing)) throw error;

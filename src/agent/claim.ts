@@ -21,6 +21,8 @@ export function attemptPaths(directory: string) {
     workspace: join(directory, 'workspace'),
     home: join(directory, 'home'),
     tmp: join(directory, 'tmp'),
+    /** What its sandbox is made of, and the socket that leads out of it; not there without one. */
+    sandbox: join(directory, 'sandbox'),
     snapshot: join(directory, 'snapshot.git'),
     patch: join(directory, 'result.patch'),
     /** What the recorder's process itself prints: nothing, unless it fails. */

@@ -5,6 +5,9 @@ import { agentCommand } from './child-env.ts';
 import { attemptPaths, type AttemptPaths } from './claim.ts';
 import type { JournalOptions } from './journal.ts';
 import { killStragglers } from './process-identity.ts';
+import type { ProxyOptions } from './proxy.ts';
+import { agentSandbox } from './sandbox/agent-sandbox.ts';
+import { startOnMac } from './sandbox/mac-sandbox.ts';
 import { promptsIn, type PromptSource } from './prompts.ts';
 
 /** What of an attempt lies where. */
@@ -23,6 +26,8 @@ export interface Place {
   agentEnv: Record<string, string | undefined>;
   /** Whether a workspace may share object files with what it is cloned from: not where the agent is to be kept from those. */
   linked: boolean;
+  /** Where the agent reaches the recorder's proxy; left out = on a loopback port. */
+  listen?: ProxyOptions['listen'];
   /** What else becomes of a journal's lines. */
   journal: Pick<JournalOptions, 'onAppend' | 'onWritten' | 'resume'>;
   /** Makes the folders that are not there. */
@@ -36,7 +41,10 @@ export interface Place {
   /** Resolves when an agent could be started. Errors: {@link AgentMissing}. */
   ready(): Promise<void>;
   /** Starts the agent; `{node}` and `{builtin}` in its command are the place's own. Errors: {@link AgentMissing}. */
-  start(command: readonly string[], options: { cwd: string; env: Record<string, string> }): Promise<AgentProcess>;
+  start(
+    command: readonly string[],
+    options: { cwd: string; env: Record<string, string>; baseUrl: string },
+  ): Promise<AgentProcess>;
   /** Kills what the agent left running, wherever it went. How many that were; null where nobody could be asked. */
   killRest(): Promise<number | null>;
   /** Brings the patch to where it is wanted. Errors: what kept it. */
@@ -52,12 +60,15 @@ export function localPlace(options: {
   /** The Node binary for agents that are JavaScript. */
   node: string;
 }): Place {
-  const { spec } = options;
-  const paths = attemptPaths(options.directory);
+  const { spec, directory, node } = options;
+  const paths = attemptPaths(directory);
+  const sandbox =
+    spec.sandbox.kind === 'bubblewrap' ? agentSandbox({ spec, paths, folder: paths.sandbox, node }) : null;
   return {
     paths,
     agentEnv: options.env,
-    linked: true,
+    linked: spec.sandbox.kind === 'none',
+    listen: sandbox === null ? undefined : { folder: paths.sandbox },
     journal: {},
     prepare: async () => {
       await mkdir(paths.home, { mode: 0o700 });
@@ -68,8 +79,17 @@ export function localPlace(options: {
       file === null ? Promise.reject(new Error('It is not said where the patch lies.')) : Promise.resolve(file),
     prompts: promptsIn(options.directory),
     ready: () => Promise.resolve(),
-    start: (command, how) => startAgent(agentCommand(command, options.node), how),
-    killRest: () => killStragglers(spec.attempt_id),
+    start: (command, how) => {
+      if (sandbox !== null) return sandbox.start(command, how);
+      return spec.sandbox.kind === 'sandbox-exec'
+        ? startOnMac(command, how, { spec, paths, node })
+        : startAgent(agentCommand(command, node), how);
+    },
+    killRest: async () => {
+      const inside = (await sandbox?.killAll()) ?? 0;
+      const found = await killStragglers(spec.attempt_id);
+      return inside === null ? null : inside + found;
+    },
     deliver: () => Promise.resolve(),
   };
 }

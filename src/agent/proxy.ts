@@ -12,6 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { AttemptSpec } from '../contract/attempt.ts';
+import { INSIDE_PORT, listenInFolder } from './sandbox/model-socket.ts';
 import { createRoom, expectedBytes } from './room.ts';
 import { createTunnels, type TunnelOptions } from './tunnels.ts';
 
@@ -27,6 +28,8 @@ export interface ModelProxy {
 
 export interface ProxyOptions {
   door: AttemptSpec['door'];
+  /** A Unix socket in this folder, for a sandbox that leads a port of its own there; left out = a free loopback port. */
+  listen?: { folder: string } | undefined;
   /** How long a door that does not answer is tried again (ms). */
   patienceMs?: number;
   retryMs?: number;
@@ -63,7 +66,7 @@ const DROPPED: ReadonlySet<string> = new Set([
   'cookie',
 ]);
 
-/** Starts the proxy on a free loopback port. */
+/** Starts the proxy, on a free loopback port or in a sandbox's folder. */
 export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
   const { door, patienceMs = 120_000, retryMs = 250, maxBodyBytes = MAX_BODY_BYTES } = options;
   const { maxHeldBytes = MAX_BODY_BYTES, bodyIdleMs = 60_000 } = options;
@@ -179,13 +182,17 @@ export async function startProxy(options: ProxyOptions): Promise<ModelProxy> {
   server.requestTimeout = 0;
   // A client's pooled connection must not be closed under its next request.
   server.keepAliveTimeout = 300_000;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
+  if (options.listen === undefined) {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  } else {
+    await listenInFolder(server, options.listen.folder);
+    host = `127.0.0.1:${INSIDE_PORT}`;
+  }
   server.unref();
-  const { port } = server.address() as AddressInfo;
-  host = `127.0.0.1:${port}`;
   return {
     baseUrl: `http://${host}`,
     close: () =>

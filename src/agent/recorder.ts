@@ -81,7 +81,7 @@ export async function runRecorder(options: RecorderOptions): Promise<Eof> {
     );
     const git = createGit({ env: options.env });
     const ready = untilReady();
-    const proxy = await startProxy({ door: spec.door });
+    const proxy = await startProxy({ door: spec.door, listen: place.listen });
     try {
       const { source, ...made } = await setUp(git, spec, place, stop);
       const failed = made.failed ?? (await ready);

@@ -257,7 +257,14 @@ describe('calls', () => {
 
   test('a lost answer is asked for again where the server went, with the same idempotency key; without a key it is not', async () => {
     const keys: unknown[] = [];
-    const answer = { run_id: 'k3xyzabcde', status: 'queued', stream_url: '/s', status_url: '/t', base: 'b' };
+    const answer = {
+      run_id: 'k3xyzabcde',
+      status: 'queued',
+      stream_url: '/s',
+      status_url: '/t',
+      base: 'b',
+      isolation: 'none',
+    };
     const second = await serve((request, response) => {
       keys.push(request.headers['idempotency-key']);
       response.end(JSON.stringify(answer));

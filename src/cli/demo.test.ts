@@ -16,7 +16,8 @@ test('the whole loop: fails before, four variations, one refused, one shipped, p
   expect([code, err]).toEqual([0, '']);
   const text = out.replaceAll(/\s+/g, ' ');
   expect(text).toContain('The model is scripted');
-  expect(text).toContain('rights of the user');
+  // What this machine allows: the sandbox, or none and why.
+  expect(text).toMatch(/Isolation: sandbox \(|No sandbox works here \(.*rights of the user/);
   expect(out).toMatch(/not ok {2}units add up\n +expected 5400\n +actual 3600/);
   for (const said of ['[0 smallest-change] thinking: ', '[1 test-first] tool: ', '[2 edge-cases-first] succeeded'])
     expect(out).toContain(said);

@@ -144,6 +144,7 @@ function addRun(program: Command, does: Does): void {
     .option('--budget-tokens <count>', 'tokens that all variations may use together', wholeNumber('--budget-tokens', 1))
     .option('--retries <count>', 'how often a failed variation is tried again by itself', wholeNumber('--retries'))
     .option('--image <image>', 'in a cluster: the image that the agents work in')
+    .option('--no-sandbox', 'let the agents do what you can: for machines where no sandbox works')
     .option('--detach', 'start it and return')
     .option('--stream', 'with --json: each event as a line of JSON')
     .option('--plain', 'plain lines also in a terminal')

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { budgetView } from './budget.ts';
 import { dialect } from './dialect.ts';
 import { limits } from './run.ts';
+import { SANDBOX_KINDS } from './sandbox.ts';
 
 /** The public API's bodies that are of the server itself: keys, info, problems. The rest is in api.ts. */
 
@@ -31,6 +32,16 @@ export const info = z
     runtime: z.string(),
     /** What keeps attempts apart here, in words: shown wherever a run is started. */
     isolation: z.string(),
+    sandbox: z
+      .object({
+        kind: z.enum([...SANDBOX_KINDS, 'pod']),
+        problem: z.string().nullable(),
+        hint: z.string().nullable(),
+      })
+      .meta({
+        description:
+          'What keeps an agent in where a run says nothing of it. `problem`: why none does, and such a run is refused.',
+      }),
     data_dir: z.string(),
     agents: z.array(z.object({ name: z.string(), description: z.string() })),
     strategies: z.array(z.object({ name: z.string(), instruction: z.string() })),

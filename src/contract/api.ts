@@ -86,6 +86,10 @@ export const submitRequest = z
     budget: budget.optional().meta({
       description: 'What all variations may use together; a model without a price takes a limit in tokens only.',
     }),
+    sandbox: z.boolean().optional().meta({
+      description:
+        'On one machine: false = agents run with the rights of the user who runs the server. Left out = in a sandbox, unless the configuration says otherwise.',
+    }),
     image: z
       .string()
       .min(1)
@@ -236,6 +240,7 @@ export const submitted = z
     stream_url: z.string(),
     status_url: z.string(),
     base: z.string(),
+    isolation: z.string().meta({ description: 'What keeps its agents apart, in words.' }),
     jobs: z.array(z.string()).optional(),
     notes: z.array(z.string()).optional().meta({ description: 'What is worth knowing before it costs money.' }),
   })

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { dialect } from './dialect.ts';
 import { endReason, limits } from './run.ts';
+import { NO_SANDBOX, sandboxSpec } from './sandbox.ts';
 
 /** Work that an attempt starts with: a patch of the base, made by another attempt. */
 const earlierWork = z.strictObject({
@@ -39,13 +40,7 @@ export const attemptSpec = z.strictObject({
     read_paths: z.array(z.string()).default([]),
   }),
   /** What keeps the agent in, on this machine. In a cluster the pod does, and this is `none`. */
-  sandbox: z
-    .strictObject({
-      kind: z.enum(['none', 'bubblewrap', 'sandbox-exec']),
-      /** More absolute paths that it may read, by configuration. */
-      read_paths: z.array(z.string()).default([]),
-    })
-    .default({ kind: 'none', read_paths: [] }),
+  sandbox: sandboxSpec.default(NO_SANDBOX),
   /** Whether the door also connects to some hosts beside the models' (`sandbox.allow_hosts`): the agent is then told of the proxy. */
   egress: z.boolean().default(false),
   /** `<provider>/<model>`. */

@@ -67,6 +67,7 @@ function rowsOf(results: readonly unknown[]): RunRows {
       cancelled_at: null,
       forget_at: null,
       image: null,
+      unsandboxed: 0,
       budget: null,
     },
     variations: results.map((_, idx) => ({

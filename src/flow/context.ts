@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Budgets } from './budget/budgets.ts';
 import type { Checkouts } from './checkouts.ts';
+import type { SandboxTrial } from './sandbox-trial.ts';
 import type { TokenBook } from './tokens.ts';
 
 /** What every step of the flow works with. */
@@ -23,6 +24,7 @@ export interface Context {
   /** Agents by name: the known ones and the configuration's own. */
   agents: ReadonlyMap<string, AgentEntry>;
   tokens: TokenBook<LiveAttempt>;
+  sandbox: SandboxTrial;
   telemetry: Telemetry;
   version: string;
 }

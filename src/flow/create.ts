@@ -17,6 +17,7 @@ import { moveVariation } from './moves.ts';
 import { findRun, runNotFound, findVariation, findVariations, readResults, readRun } from './rows.ts';
 import type { Conductor } from './run.ts';
 import { shippable, shipVariation } from './ship.ts';
+import { sandboxInfo } from './sandbox.ts';
 import { followUp } from './steering/follow-up.ts';
 import { forkVariation } from './steering/fork.ts';
 import { strategiesOf } from './strategies.ts';
@@ -178,7 +179,7 @@ export function createFlow(context: RunningContext, conductor: Conductor, instal
     info: async () => ({
       version: context.version,
       runtime: context.runtime.name,
-      isolation: context.runtime.isolation,
+      ...(await sandboxInfo(context)),
       data_dir: config.data_dir,
       agents: [...context.agents.values()].map(({ name, description }) => ({ name, description })),
       strategies: [...strategiesOf(config)].map(([name, instruction]) => ({ name, instruction })),

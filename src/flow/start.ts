@@ -1,11 +1,13 @@
 import type { AttemptSpec } from '../contract/attempt.ts';
 import { newAttemptId, now } from '../contract/ids.ts';
 import type { Limits } from '../contract/run.ts';
+import { NO_SANDBOX } from '../contract/sandbox.ts';
 import { deadlineOf } from './clocks.ts';
 import type { AttemptsTable, RunsTable, VariationsTable } from '../store/schema.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
 import { locateAgent } from './agents.ts';
 import { moveVariation } from './moves.ts';
+import { isolationOf, sandboxOf } from './sandbox.ts';
 import { markTaken, waitingPrompts } from './steering/prompts.ts';
 import { taskOf, type Task } from './steering/task.ts';
 import { hashToken, newToken } from './tokens.ts';
@@ -58,7 +60,7 @@ export async function planAttempt(
           status: 'starting',
           end_reason: null,
           message: null,
-          isolation: context.runtime.isolation,
+          isolation: isolationOf(context, run.unsandboxed),
           token_sha256: hashToken(token),
           started_at: now(),
           ended_at: null,
@@ -105,6 +107,7 @@ export async function planAttempt(
       const task = await taskOf(context, { run, variation, attempt: row });
       return {
         ...specOf(context, run, variation, { id: attemptId, attempt, task }),
+        sandbox: sandboxOf(context, run.unsandboxed),
         door: { socket: context.doorSocket, token },
         repository: { source: context.mirrors.path(run.mirror), base: run.base },
       };
@@ -142,7 +145,7 @@ export function specOf(
       files: { ...agent?.files },
       read_paths: found?.readPaths ?? [],
     },
-    sandbox: { kind: 'none', read_paths: [] },
+    sandbox: NO_SANDBOX,
     egress: context.config.sandbox.allow_hosts.length > 0,
     model: variation.model,
     dialect: variation.dialect,

@@ -13,8 +13,9 @@ import { defaultLimits, limits as limitsSchema, type Limits } from '../contract/
 import { AppError } from '../errors.ts';
 import type { VariationsTable } from '../store/schema.ts';
 import { checkAgentThere } from './agents.ts';
-import type { Context } from './context.ts';
+import type { Context, RunningContext } from './context.ts';
 import { serverEvent } from './moves.ts';
+import { isolationOf, withoutSandbox } from './sandbox.ts';
 import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
@@ -28,13 +29,14 @@ export type PlannedVariation = Pick<
 
 /**
  * Checks everything that can be known to be wrong before anything is stored.
- * Errors: invalid_prompt, invalid_variations, unknown_agent, agent_missing, unknown_model, unknown_strategy, provider_key_missing, and those
- * of the repository.
+ * Errors: invalid_prompt, invalid_variations, unknown_agent, agent_missing, unknown_model, unknown_strategy, provider_key_missing,
+ * sandbox_unavailable, and those of the repository.
  */
-export async function submitRun(context: Context, request: SubmitRequest): Promise<Submitted> {
+export async function submitRun(context: RunningContext, request: SubmitRequest): Promise<Submitted> {
   checkPrompt(request.prompt);
   const variations = planVariations(context, request);
   checkImage(context, request.image);
+  const unsandboxed = await withoutSandbox(context, request.sandbox);
   const budget = budgetOf(context.config.budget.run, request.budget);
   const notes = checkBudgets(context, budget, variations);
   const resolved = await context.mirrors.resolve(request.repository, request.ref);
@@ -62,6 +64,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
           cancelled_at: null,
           forget_at: null,
           image: request.image ?? null,
+          unsandboxed,
           budget,
         }),
       );
@@ -104,6 +107,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
     stream_url: `/api/v1/runs/${runId}/stream`,
     status_url: `/api/v1/runs/${runId}/status`,
     base: resolved.base,
+    isolation: isolationOf(context, unsandboxed),
     ...(notes.length === 0 ? {} : { notes }),
     ...(context.config.runtime === 'kubernetes'
       ? { jobs: variations.map((_, index) => jobName(runId, index, 0)) }

@@ -246,6 +246,13 @@ export const MIGRATIONS: readonly Migration[] = [
       CREATE INDEX prompts_variation ON prompts (run, variation, no);
     `,
   },
+  {
+    version: 5,
+    name: 'runs without a sandbox',
+    up: `
+      ALTER TABLE runs ADD COLUMN unsandboxed INTEGER NOT NULL DEFAULT 0;
+    `,
+  },
 ];
 
 /** The newest version that a list of migrations leads to. */

@@ -59,6 +59,8 @@ export interface RunsTable {
   forget_at: string | null;
   /** Of the agents' containers, in a cluster; null = the configured one. */
   image: string | null;
+  /** 1: its agents run with the rights of the user who runs the server, because whoever submitted it, or the configuration, said so. */
+  unsandboxed: Generated<0 | 1>;
   /** JSON: Budget; null = no limit. */
   budget: string | null;
 }

@@ -59,6 +59,8 @@ const behaviour = (...args: string[]): { command: string[] } => ({ command: ['{n
 
 const settings = {
   log_level: 'warn',
+  // Most tests are of other things; those of the sandbox say so.
+  sandbox: { mode: 'off' },
   default_model: 'scripted/any',
   default_agent: 'writer',
   providers: { scripted: { kind: 'scripted', script: '' } },

@@ -47,6 +47,8 @@ export function testSettings(home: string, options: TestHouseOptions): Record<st
     data_dir: join(home, 'data'),
     ...(options.script === undefined ? {} : { providers: { scripted: { kind: 'scripted', script } } }),
     ...options.settings,
+    // Most tests are of other things; those of the sandbox say so.
+    sandbox: { mode: 'off', ...(options.settings?.['sandbox'] as object | undefined) },
   };
 }
 

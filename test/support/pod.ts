@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import { NO_SANDBOX } from '../../src/contract/sandbox.ts';
 import type { EarlierWork } from '../../src/contract/attempt.ts';
 import type { ClaimedAttempt } from '../../src/contract/attempt-door.ts';
 import { pod, type LastWord } from '../../src/contract/pod.ts';
@@ -79,7 +80,7 @@ export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
       files: {},
       read_paths: [],
     },
-    sandbox: { kind: 'none', read_paths: [] },
+    sandbox: NO_SANDBOX,
     egress: false,
     work: options.work ?? null,
     model: 'test/model-1',

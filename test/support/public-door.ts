@@ -7,10 +7,8 @@ import { AppError } from '../../src/errors.ts';
 import type { Flow } from '../../src/flow/flow.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { Door, DoorApp } from '../../src/http/door.ts';
-import { createKeys } from '../../src/http/keys.ts';
-import type { Keys } from '../../src/http/keys.ts';
-import { listen } from '../../src/http/server.ts';
-import type { Listening } from '../../src/http/server.ts';
+import { createKeys, type Keys } from '../../src/http/keys.ts';
+import { listen, type Listening } from '../../src/http/server.ts';
 import type { SseHub, SseOptions } from '../../src/http/sse.ts';
 import { openStore } from '../../src/store/database.ts';
 import type { NewEvent, Store } from '../../src/store/store.ts';
@@ -267,6 +265,7 @@ function flowDouble(): FlowDouble {
     version: '0',
     runtime: 'local',
     isolation: 'none',
+    sandbox: { kind: 'none', problem: null, hint: null },
     data_dir: '/data',
     agents: [{ name: 'builtin', description: '' }],
     strategies: [],
@@ -304,6 +303,7 @@ function flowDouble(): FlowDouble {
         stream_url: '/s',
         status_url: '/t',
         base: 'a'.repeat(40),
+        isolation: 'none',
       })),
     list: (query) =>
       called(`list ${JSON.stringify(query)}`, () => ({ runs: [...runs.keys()].map(summary), next_cursor: null })),

@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { localPlace } from '../../src/agent/place.ts';
+import { findBubblewrap } from '../../src/agent/sandbox/probe.ts';
 import { runRecorder, type RecorderOptions } from '../../src/agent/recorder.ts';
+import { NO_SANDBOX, sandboxSpec, type SandboxSpec } from '../../src/contract/sandbox.ts';
 import type { AttemptResult, AttemptSpec, Eof } from '../../src/contract/attempt.ts';
 import { createDecoder } from '../../src/contract/envelope-codec.ts';
 import type { Envelope } from '../../src/contract/envelope.ts';
@@ -64,6 +66,8 @@ export interface PrepareOptions {
   limits?: Partial<Limits>;
   spec?: Partial<AttemptSpec>;
   files?: Record<string, string>;
+  /** In a sandbox, with these settings laid over. */
+  sandbox?: Partial<SandboxSpec>;
 }
 
 export const ACP_AGENT = join(import.meta.dirname, 'acp-agent.ts');
@@ -90,9 +94,9 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
       mode: options.mode ?? null,
       image: null,
       files: {},
-      read_paths: [],
+      read_paths: [import.meta.dirname],
     },
-    sandbox: { kind: 'none', read_paths: [] },
+    sandbox: options.sandbox === undefined ? NO_SANDBOX : sandboxFor(root, options.sandbox),
     egress: false,
     work: null,
     model: 'test/model-1',
@@ -117,4 +121,14 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
       return read();
     },
   };
+}
+
+/** A sandbox as the server would ask for it, its data directory being `root`. */
+function sandboxFor(root: string, more: Partial<SandboxSpec>): SandboxSpec {
+  return sandboxSpec.parse({
+    kind: 'bubblewrap',
+    program: findBubblewrap(process.env['PATH']),
+    hidden: [root],
+    ...more,
+  });
 }

@@ -1,4 +1,5 @@
 import { onTestFinished } from 'vitest';
+import { NO_SANDBOX } from '../../src/contract/sandbox.ts';
 import type { AttemptSpec } from '../../src/contract/attempt.ts';
 import { newAttemptId } from '../../src/contract/ids.ts';
 import { kubernetesSettings } from '../../src/contract/kubernetes.ts';
@@ -29,7 +30,7 @@ export function specOf(run = 'k3xyzabcde'): AttemptSpec {
     attempt_id: newAttemptId(),
     prompt: 'a prompt that must be in no object',
     agent: { name: 'builtin', command: ['x'], env: {}, mode: null, image: null, files: {}, read_paths: [] },
-    sandbox: { kind: 'none', read_paths: [] },
+    sandbox: NO_SANDBOX,
     egress: false,
     work: null,
     model: 'scripted/any',

@@ -21,8 +21,8 @@ export interface CheckedAgent {
 
 export interface CheckOptions {
   agent: string;
-  /** The user's own configuration: where agents are, and which there are beside the known ones. */
-  config: Pick<Config, 'agents' | 'agents_dir' | 'data_dir'>;
+  /** The user's own configuration: where agents are, which there are beside the known ones, and what keeps them in. */
+  config: Pick<Config, 'agents' | 'agents_dir' | 'data_dir'> & Partial<Pick<Config, 'sandbox'>>;
   /** Else the first that the agent speaks. */
   dialect?: Dialect | undefined;
   signal: AbortSignal;
@@ -51,7 +51,10 @@ export async function checkAgent(
     try {
       const client = new Client({ url: house.url });
       const variation = { agent, model: 'scripted/check', ...(dialect === undefined ? {} : { dialect }) };
-      const { run_id: runId } = await client.submit({
+      const { sandbox } = await client.info();
+      const { run_id: runId, isolation } = await client.submit({
+        // Whoever checks it starts it by its name, on nothing of theirs: where no sandbox works, the report says so.
+        ...(sandbox.problem === null ? {} : { sandbox: false }),
         repository,
         prompt: 'This is a check of the agent, not a task.',
         variations: [
@@ -64,7 +67,6 @@ export async function checkAgent(
       const events = await follow(client, runId, signal);
       const run = await client.run(runId);
       const wrote = run.variations[0]?.status === 'succeeded';
-      const { isolation } = await client.info();
       return {
         isolation,
         run,
@@ -113,6 +115,7 @@ function checkConfig({ env }: Pick<Io, 'env'>, folder: string, own: CheckOptions
       data_dir: join(folder, 'data'),
       agents_dir: own.agents_dir ?? join(own.data_dir, 'agents'),
       agents: own.agents,
+      sandbox: own.sandbox,
       host: '127.0.0.1',
       port: 0,
       log_level: 'silent',

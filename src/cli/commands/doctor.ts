@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { delimiter, dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Config } from '../../config.ts';
+import type { Info } from '../../contract/api-system.ts';
 import { toAppError } from '../../errors.ts';
 import { pad, plainLine, widthOf, wrap } from '../display.ts';
 import { answers, runningServer } from '../server.ts';
@@ -162,7 +163,7 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
           };
     const checks: Check[] = [
       { name: 'server', state: 'ok', text: `${client.url} ${how}`, ...other },
-      checkIsolation(info.isolation),
+      checkSandbox(info, config, session.io.env['PATH']),
       { name: 'agents', state: 'ok', text: agentsText(await client.agents()) },
       { name: 'strategies', state: 'ok', text: info.strategies.map(({ name }) => name).join(', ') },
     ];
@@ -172,15 +173,41 @@ async function checkServer(session: Session, config: Config): Promise<Check[]> {
   }
 }
 
-function checkIsolation(text: string): Check {
-  const name = 'isolation';
-  if (!/rights of the user/.test(text)) return { name, state: 'ok', text };
-  return {
-    name,
-    state: 'warn',
-    text,
-    hint: 'An agent can do here what you can: run it on repositories and prompts that you trust.',
-  };
+/** What keeps agents in where a run says nothing of it; the server tried it when it was started. */
+function checkSandbox(
+  { isolation: text, sandbox: { kind, problem, hint } }: Info,
+  config: Config,
+  path: string | undefined,
+): Check {
+  const name = 'sandbox';
+  if (problem !== null) return { name, state: 'fail', text: `${problem}\nRuns are refused.`, hint: hint ?? undefined };
+  if (kind === 'none') {
+    const trust = 'An agent can do here what you can: run it on repositories and prompts that you trust.';
+    return { name, state: 'warn', text, hint: `${trust} The configuration switches the sandbox off (sandbox.mode).` };
+  }
+  // Nobody has seen it work.
+  if (kind === 'sandbox-exec') return { name, state: 'warn', text };
+  const unseen = kind === 'bubblewrap' && config.url === null ? unseenFolders(config, path ?? '') : [];
+  return unseen.length === 0
+    ? { name, state: 'ok', text }
+    : {
+        name,
+        state: 'ok',
+        text,
+        hint: `On the PATH, but not in the sandbox: ${unseen.join(', ')}. Open what agents need with \`sandbox.read_paths\`.`,
+      };
+}
+
+/** Folders of programs that agents do not have. */
+function unseenFolders({ sandbox, env }: Config, path: string): string[] {
+  const shown = [
+    ...['/usr', '/bin', '/sbin', '/opt', '/nix/store'],
+    ...sandbox.read_paths.map((each) => each.replace(/^~(?=\/)/, env['HOME'] ?? '~')),
+  ];
+  const isShown = (folder: string) => shown.some((each) => folder === each || folder.startsWith(`${each}/`));
+  return [...new Set(path.split(delimiter))].filter(
+    (folder) => folder.startsWith('/') && existsSync(folder) && !isShown(folder),
+  );
 }
 
 /** Whether `aideator serve` could have its port. */

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { SubmitInput, Submitted, VariationRequest } from '../../contract/api.ts';
-import type { Info } from '../../contract/api-system.ts';
 import { AppError, toAppError } from '../../errors.ts';
 import { isAddress } from '../address.ts';
 import { microdollars } from '../budget-words.ts';
@@ -30,6 +29,7 @@ export interface RunOptions {
   budget?: string;
   budgetTokens?: number;
   image?: string;
+  sandbox?: boolean;
   detach?: boolean;
   stream?: boolean;
   plain?: boolean;
@@ -48,7 +48,7 @@ export async function run(session: Session, _args: string[], options: RunOptions
     return 0;
   }
   const started = await client.run(submitted.run_id);
-  if (!session.json) announce(session, await client.info(), submitted, started.variations.length);
+  if (!session.json) announce(session, submitted, started.variations.length);
   return follow(session, client, started, { stream: options.stream, plain: options.plain });
 }
 
@@ -71,13 +71,13 @@ async function forServer(
   return { ...body, repository, ref: commit };
 }
 
-function announce(session: Session, info: Info, { run_id: id, base }: Submitted, variations: number): void {
+function announce(session: Session, { run_id: id, base, isolation }: Submitted, variations: number): void {
   const where = session.config.url === null ? '' : ` at ${session.config.url}`;
   session.print(
     `Run ${session.palette.bold(id)}${where}: ${plural(variations, 'variation')} from commit ${base.slice(0, 12)}.`,
   );
   session.print(
-    ...wrap(`Isolation: ${plainLine(info.isolation)}`, session.columns).map((line) => session.palette.dim(line)),
+    ...wrap(`Isolation: ${plainLine(isolation)}`, session.columns).map((line) => session.palette.dim(line)),
     '',
   );
 }
@@ -142,6 +142,7 @@ export async function requestOf(session: Session, options: RunOptions): Promise<
     ...(maxParallel === undefined ? {} : { max_parallel: maxParallel }),
     ...(retries === undefined ? {} : { retries }),
     ...(image === undefined ? {} : { image }),
+    ...(options.sandbox === false ? { sandbox: false } : {}),
     ...budgetOf(options),
     ...(timeout === undefined ? {} : { limits: { timeout_seconds: timeout } }),
   };

@@ -2,6 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { findStragglers, startTimeOf } from '../../agent/process-identity.ts';
+import { NO_SANDBOX } from '../../contract/sandbox.ts';
 import type { AttemptSpec } from '../../contract/attempt.ts';
 import { newAttemptId } from '../../contract/ids.ts';
 import { defaultLimits } from '../../contract/run.ts';
@@ -82,7 +83,7 @@ async function specOf(...behaviour: string[]): Promise<AttemptSpec> {
       files: {},
       read_paths: [],
     },
-    sandbox: { kind: 'none', read_paths: [] },
+    sandbox: NO_SANDBOX,
     egress: false,
     work: null,
     model: 'scripted/any',

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { execa } from 'execa';
 import { attemptPaths } from '../../agent/claim.ts';
+import { removeGroup } from '../../agent/sandbox/cgroup.ts';
 import { putPrompt } from '../../agent/prompts.ts';
 import { killStragglers, signalGroup, startTimeOf } from '../../agent/process-identity.ts';
 import type { AttemptSpec } from '../../contract/attempt.ts';
@@ -82,6 +83,8 @@ export function createLocalRuntime(options: LocalRuntimeOptions): Runtime {
     if (end.kind === 'lost' || !(await endsWithin(process, LAST_WORD_MS))) {
       signalGroup(process.pid, 'SIGKILL');
       await killStragglers(attemptId);
+      // Its recorder would have removed it.
+      await removeGroup(attemptId);
     }
     return end;
   }

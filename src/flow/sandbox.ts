@@ -1,0 +1,97 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { NO_SANDBOX, sandboxSpec, type SandboxSpec } from '../contract/sandbox.ts';
+import type { Info } from '../contract/api-system.ts';
+import { AppError } from '../errors.ts';
+import type { RunningContext } from './context.ts';
+
+/** What keeps the agents of this house in: asked for with a run, bounded by the configuration. */
+type House = Pick<RunningContext, 'config' | 'sandbox' | 'runtime'>;
+
+/**
+ * Whether a run goes without a sandbox, as its row has it. Errors: sandbox_unavailable where none works and the request does not say that
+ * it can do without, or where one is asked for and the configuration has switched it off; forbidden where it may not do without.
+ *
+ * @param asked the request's own word; undefined = as the configuration has it
+ */
+export async function withoutSandbox({ config, sandbox, runtime }: House, asked: boolean | undefined): Promise<0 | 1> {
+  // The pod is the sandbox.
+  if (runtime.name === 'kubernetes') return 0;
+  const { mode } = config.sandbox;
+  if (mode === 'off') {
+    if (asked !== true) return 1;
+    throw new AppError(
+      'sandbox_unavailable',
+      'A sandbox is asked for, and this server’s configuration switches it off.',
+      {
+        hint: 'Set `sandbox: { mode: auto }` in its configuration, or leave `sandbox` out.',
+      },
+    );
+  }
+  if (asked === false) {
+    if (mode === 'auto') return 1;
+    throw new AppError('forbidden', 'This server runs agents in a sandbox only.', {
+      hint: 'Leave `sandbox: false` out.',
+    });
+  }
+  await sandbox.again();
+  const { found } = sandbox;
+  if (found?.works === true) return 0;
+  throw new AppError(
+    'sandbox_unavailable',
+    `No sandbox works here, so the run was not started: ${found?.reason ?? 'none was looked for.'}`,
+    found === null ? {} : { hint: found.hint },
+  );
+}
+
+/** What an attempt's recorder is told. Where no sandbox works any more, it is told of one without a program, and starts nothing. */
+export function sandboxOf(house: House, isWithout: 0 | 1): SandboxSpec {
+  const { config, sandbox, runtime } = house;
+  if (runtime.name === 'kubernetes' || goesWithout(house, isWithout)) return NO_SANDBOX;
+  const home = config.env['HOME'] ?? homedir();
+  const { limits, read_paths: opened } = config.sandbox;
+  const { found } = sandbox;
+  return sandboxSpec.parse({
+    kind: found?.works === true ? found.kind : 'bubblewrap',
+    program: found?.works === true ? found.program : null,
+    read_paths: opened.map((path) => (path.startsWith('~/') ? join(home, path.slice(2)) : path)),
+    // A home in /opt, where the system's programs may lie: that folder is shown.
+    hidden: home.startsWith('/opt/') ? [config.data_dir, home] : [config.data_dir],
+    limits,
+  });
+}
+
+/** What keeps an attempt apart, in words people are shown. */
+export function isolationOf(house: House, isWithout: 0 | 1): string {
+  const { found } = house.sandbox;
+  if (house.runtime.name === 'kubernetes' || goesWithout(house, isWithout)) return house.runtime.isolation;
+  if (found?.works !== true) return `none: no sandbox works here (${found?.reason ?? 'none was looked for'})`;
+  // Whatever lists there are beside mode and limits open something: none of them is left unsaid.
+  const { mode: _mode, limits: _limits, ...lists } = house.config.sandbox;
+  const opened = Object.entries(lists).filter(([, each]) => each.length > 0);
+  const words = opened.map(([name, each]) => `; ${name} also opens ${each.join(', ')}`);
+  return found.words + words.join('');
+}
+
+/** The configuration's word is the last: it may have changed since the run was submitted. */
+function goesWithout({ config }: Pick<House, 'config'>, isWithout: 0 | 1): boolean {
+  const { mode } = config.sandbox;
+  return mode === 'off' || (mode === 'auto' && isWithout === 1);
+}
+
+/** What holds for a run that says nothing of a sandbox. */
+export async function sandboxInfo(house: House): Promise<Pick<Info, 'isolation' | 'sandbox'>> {
+  const { config, sandbox, runtime } = house;
+  if (runtime.name === 'kubernetes')
+    return { isolation: runtime.isolation, sandbox: { kind: 'pod', problem: null, hint: null } };
+  await sandbox.again();
+  const { found } = sandbox;
+  const isWithout = config.sandbox.mode === 'off' ? 1 : 0;
+  const isolation = isolationOf(house, isWithout);
+  if (isWithout === 1) return { isolation, sandbox: { kind: 'none', problem: null, hint: null } };
+  if (found?.works === true) return { isolation, sandbox: { kind: found.kind, problem: null, hint: null } };
+  return {
+    isolation,
+    sandbox: { kind: 'none', problem: found?.reason ?? 'none was looked for', hint: found?.hint ?? null },
+  };
+}
