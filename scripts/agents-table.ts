@@ -28,6 +28,8 @@ interface Seen {
 
 const root = resolve(import.meta.dirname, '..');
 const uid = 1000;
+/** Times are the best of so many rounds, memory is the most. */
+const ROUNDS = 3;
 const BEGIN = '<!-- table: written by `node scripts/agents-table.ts --write` -->';
 const END = '<!-- end of the table -->';
 
@@ -94,7 +96,15 @@ function table(): void {
   const { date, commit, cpu, cores, memoryGb, node, load } = describeMachine(root);
   const rows = agents.map(({ name, npm }) => {
     process.stderr.write(`${name} …\n`);
-    const plain = measure(name, { asUser: false, readOnly: false, offline: false });
+    const rounds = Array.from({ length: ROUNDS }, () =>
+      measure(name, { asUser: false, readOnly: false, offline: false }),
+    );
+    const [plain = null] = rounds.filter((seen) => seen?.passed === true);
+    const best = (figure: (seen: Seen) => number | null): number | undefined => {
+      const known = rounds.flatMap((seen) => (seen === null ? [] : [figure(seen)])).filter((each) => each !== null);
+      return known.length === 0 ? undefined : Math.min(...known);
+    };
+    const most = Math.max(...rounds.map((seen) => seen?.peakBytes ?? 0));
     isolation = plain?.isolation ?? isolation;
     const narrow = measureNarrow(name);
     const streamed = plain !== null && plain.write.thoughts > 1 && plain.write.thoughtsForMs > 0;
@@ -102,11 +112,19 @@ function table(): void {
       plain !== null && plain.write.toolKinds.length > 0 && plain.write.toolKinds.every((kind) => kind !== null);
     return [
       `${name} ${npm?.version ?? ''}`.trim(),
-      number(plain?.write.firstThoughtMs, 1000, 1),
-      number(plain?.peakBytes, 1024 ** 2, 0),
+      number(
+        best(({ write }) => write.firstThoughtMs),
+        1000,
+        1,
+      ),
+      number(most, 1024 ** 2, 0),
       streamed ? `yes (${plain.write.thoughts})` : 'no',
       typed ? plain.write.toolKinds.join(', ') : 'no',
-      number(plain?.cancel.cancelMs, 1000, 2),
+      number(
+        best(({ cancel }) => cancel.cancelMs),
+        1000,
+        2,
+      ),
       narrow.asUser,
       narrow.readOnly,
       narrow.offline,

@@ -1,5 +1,6 @@
+import { statSync } from 'node:fs';
 import type { AgentEntry } from '../agent/catalog.ts';
-import { findAgent, type FoundAgent } from '../agent/catalog/find-agent.ts';
+import { findAgent, findProgram, type FoundAgent } from '../agent/catalog/find-agent.ts';
 import { installAgent, runProgram } from '../agent/catalog/npm-install.ts';
 import { inheritedEnvironment } from '../agent/child-env.ts';
 import type { AgentView } from '../contract/api-system.ts';
@@ -79,7 +80,9 @@ export function createAgentInstalls(
     if (fromOf(entry, found) === 'builtin') return context.version;
     const [program, ...args] = entry.version ?? [];
     if (program === undefined) return null;
-    const key = JSON.stringify(entry.version);
+    const file = findProgram(program, config.env['PATH']);
+    // Asked once of each file: it may take seconds.
+    const key = file === null ? program : `${file} ${statSync(file).mtimeMs}`;
     const asked = versions.get(key) ?? ask(program, args);
     versions.set(key, asked);
     return asked;

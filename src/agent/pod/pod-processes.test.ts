@@ -160,6 +160,16 @@ test('the agent has its container’s environment and nothing of ours or the clu
   expect(readdirSync(join(pod.paths.workspace, '.git', 'objects', 'pack')).length).toBeGreaterThan(0);
 });
 
+test('the agent finds its settings in the HOME that it shares with the recorder', async () => {
+  const pod = await makePod({ command: ['sh', '-c', 'cat "$HOME/.mine/rc" >&2; echo "$0" >&2', '{model}'] });
+  pod.attempt.agent.files = { '.mine/rc': 'model = "{model}"\n' };
+  const { launcher } = pod.run();
+  expect(await launcher.ended).toBe(1);
+  const { of } = pod.read();
+  const said = of<{ text: string }>('stderr').map(({ text }) => text);
+  expect(said.join('')).toBe('model = "model-1"\nmodel-1\n');
+});
+
 test('a program that the container does not have', async () => {
   const pod = await makePod({ command: ['no-such-program'] });
   const { launcher } = pod.run();

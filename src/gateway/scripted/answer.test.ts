@@ -96,6 +96,33 @@ models:
     expect(await answerOf(openai, 'openai')).toBe('it fails');
   });
 
+  test.for([
+    ['anthropic', [{ name: 'Read' }, { name: 'Bash' }], 'Bash'],
+    ['openai', [{ type: 'function', function: { name: 'run_shell' } }], 'run_shell'],
+    ['responses', [{ type: 'function', name: 'run_shell' }, { type: 'web_search' }], 'run_shell'],
+    ['gemini', [{ functionDeclarations: [{ name: 'x' }, { name: 'run_shell' }] }], 'run_shell'],
+  ] as const)('in %s a tool of several is the first that is offered', async ([dialect, tools, called]) => {
+    const script = `
+models:
+  m:
+    turns:
+      - first_of:
+          - tools: [{ first_of: [{ name: run_shell, input: { a: 1 } }, { name: Bash, input: { b: 2 } }] }]
+          - text: A title
+`;
+    const chosen = await ask(script)([user('hello')], { dialect, body: { tools } });
+    expect(chosen.text).toContain(`"name":"${called}"`);
+    // Who offers none of them asks for something else.
+    const beside = await ask(script)([user('hello')], { dialect });
+    expect(beside.text).toContain('A title');
+  });
+
+  test('a turn whose tools are not offered, and that has no alternative, says which are', async () => {
+    const script = 'models: { m: { turns: [{ tools: [{ first_of: [{ name: a }, { name: b }] }] }] } }';
+    const { status, text } = await ask(script)([user('hello')], { body: { tools: [{ name: 'c' }] } });
+    expect([status, text]).toEqual([400, expect.stringContaining('which offers the tools c') as string]);
+  });
+
   test('is an error naming model and turn where the script has none', async () => {
     const beyond = await ask(yaml)([user('hello'), assistant('a'), user('b'), assistant('c'), user('d')]);
     expect(beyond.status).toBe(400);

@@ -48,6 +48,11 @@ test.each([
     model('text: a\n        tools:\n          - { name: bash, input: [] }'),
     'f.yaml:6: models.m.turns[0].tools[0].input',
   ],
+  [model('tools: [{ input: {} }]'), 'f.yaml:4: models.m.turns[0].tools[0].name needs either `name` and `input`'],
+  [
+    model('tools: [{ name: a, first_of: [{ name: b }] }]'),
+    'f.yaml:4: models.m.turns[0].tools[0].name needs either `name` and `input`',
+  ],
   [model('text: a\n        usage: few'), 'f.yaml:5: models.m.turns[0].usage must be `none`, or input and output'],
   [model('text: a\n        delay_ms: -1'), 'f.yaml:5: models.m.turns[0].delay_ms'],
   [model('text: a\n        error: { status: 200, after: 1 }'), 'f.yaml:5: models.m.turns[0].error.status'],
