@@ -17,6 +17,7 @@ import type { Flow } from './flow/flow.ts';
 import { resumeForgetting, sweepForgotten } from './flow/forget.ts';
 import { recover, removeOrphans } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
+import { createSecrets } from './flow/secrets.ts';
 import { createTokenBook } from './flow/tokens.ts';
 import { bookCall } from './flow/usage.ts';
 import { createGateway } from './gateway/create.ts';
@@ -75,7 +76,11 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const attempts = join(config.data_dir, 'attempts');
     makeDataDir(config.data_dir, attempts);
     closers.push(lockDataDir(config.data_dir));
-    const telemetry = createTelemetry({ level: config.log_level });
+    const secrets = createSecrets(config);
+    const telemetry = createTelemetry({
+      level: config.log_level,
+      redact: (line) => `${secrets.json(line.trimEnd())}\n`,
+    });
     const { log, metrics } = telemetry;
     const git = createGit({ env: config.env });
     await checkGit(git);
@@ -89,11 +94,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     });
 
     const providers = providersOf(config, log);
+    secrets.follow(providers);
     const gateway = createGateway({
       providers,
       scripts: scriptsOf(config),
       prices: loadPrices(config.prices),
       proxyEnv: config.env,
+      redact: secrets.text,
       onWaiting: (provider, change) => metrics.modelCallsWaiting({ provider, why: 'provider' }, change),
       log,
     });
@@ -109,6 +116,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       mirrors,
       checkouts,
       gateway,
+      secrets,
       budgets: createBudgets({ store, config, telemetry }),
       providers,
       agents: createAgents(config),
@@ -173,7 +181,9 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const flow = createFlow(running, conductor, installs);
     metrics.states(() => flow.states());
     const { admin_key_file: adminKey } = config;
-    const keys = createKeys(store, adminKey === null ? null : readKeyFile('admin_key_file', adminKey));
+    const fileKey = adminKey === null ? null : readKeyFile('admin_key_file', adminKey);
+    if (fileKey !== null) secrets.learn(fileKey, 'admin key of aideator');
+    const keys = createKeys(store, fileKey);
     await firstStart(keys);
     let lastAsked = Date.now();
     const app = buildApp({

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { dialect } from './dialect.ts';
 import { endReason, limits } from './run.ts';
+import { noPrints, secretPrints } from './secrets.ts';
 
 /** Work that an attempt starts with: a patch of the base, made by another attempt. */
 const earlierWork = z.strictObject({
@@ -61,6 +62,8 @@ export const attemptSpec = z.strictObject({
   }),
   /** What its work tree starts with, uncommitted; null = the base as it is. */
   work: earlierWork.nullable().default(null),
+  /** By what the recorder knows the server's secrets, should the agent say one: it does not have them. */
+  secrets: secretPrints.default(noPrints),
   limits,
 });
 export type AttemptSpec = z.infer<typeof attemptSpec>;

@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Budgets } from './budget/budgets.ts';
 import type { Checkouts } from './checkouts.ts';
+import type { Secrets } from './secrets.ts';
 import type { TokenBook } from './tokens.ts';
 
 /** What every step of the flow works with. */
@@ -18,6 +19,8 @@ export interface Context {
   mirrors: Mirrors;
   checkouts: Checkouts;
   gateway: Gateway;
+  /** What nobody is to see. */
+  secrets: Secrets;
   budgets: Budgets;
   providers: Readonly<Record<string, ProviderConfig>>;
   /** Agents by name: the known ones and the configuration's own. */

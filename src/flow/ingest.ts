@@ -18,11 +18,17 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
   const said = batch.envelopes.filter((envelope) => envelope.type !== 'eof');
   const sawEof = said.length < batch.envelopes.length;
   const firstWord = !attempt.speaking && said.some((envelope) => envelope.type === 'acp');
-  const stated = said.findLast((envelope) => envelope.type === 'result');
+  const result = said.findLast((envelope) => envelope.type === 'result');
+  const stated = result === undefined ? undefined : context.secrets.json(result.data);
   const taken = said.flatMap((envelope) => takenPrompt(envelope) ?? []);
   const lastSeq = said.at(-1)?.seq;
+  // The recorder has done this already, and knows how texts go on; what an older one let through ends here.
+  const clean = (json: string): string =>
+    context.secrets.json(json, (what) =>
+      context.telemetry.log.warn({ attempt: attempt.attemptId, what }, 'a recorder let a secret through'),
+    );
   await context.store.write({
-    events: said.map((envelope) => eventOf(attempt, envelope)),
+    events: said.map((envelope) => eventOf(attempt, envelope, clean)),
     within: (tx, emit) => {
       if (firstWord) {
         tx.run(
@@ -57,7 +63,7 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
       for (const no of taken) markTaken(db, tx, { no, run: attempt.runNo, variation: attempt.variation });
       const noted = {
         ...(lastSeq === undefined ? {} : { last_seq: lastSeq }),
-        ...(stated === undefined ? {} : { stated_result: stated.data }),
+        ...(stated === undefined ? {} : { stated_result: stated }),
       };
       // A batch of nothing but the eof has nothing to note, and an UPDATE without a SET is no SQL.
       if (Object.keys(noted).length > 0) {
@@ -70,7 +76,7 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
     attempt.deadline = deadlineOf(context, { since: Date.now(), isSpeaking: true, timeoutSeconds });
     attempt.speaking = true;
   }
-  if (stated !== undefined) attempt.result = stated.data;
+  if (stated !== undefined) attempt.result = stated;
   if (batch.gaps.length > 0) context.telemetry.metrics.gaps(batch.gaps.length);
 }
 

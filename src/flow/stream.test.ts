@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { EnvelopeType } from '../contract/envelope.ts';
 import { frameOf } from '../contract/event.ts';
+import { noSecrets } from '../../test/support/secrets.ts';
 import { eventOf } from './stream.ts';
 
 const attempt = { runNo: 1, runId: 'run', variation: 0, attempt: 2, attemptId: 'a', attemptNo: 9, model: 'm/n' };
 const event = (type: EnvelopeType, data: string) =>
-  eventOf(attempt, { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data });
+  eventOf(attempt, { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data }, noSecrets().json);
 const update = (value: object) =>
   JSON.stringify({ jsonrpc: '2.0', method: 'session/update', params: { sessionId: 's', update: value } });
 

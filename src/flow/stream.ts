@@ -7,9 +7,11 @@ import type { AttemptCaller } from './context.ts';
 /**
  * The event of one envelope. The payload stands in it verbatim as `message`; `kind` and `content` are read from it so that
  * a reader need not know ACP.
+ *
+ * @param clean takes out of a payload what nobody is to see; it comes back as it was where there is nothing
  */
-export function eventOf(attempt: AttemptCaller, envelope: Envelope): NewEvent {
-  const payload = oneLine(envelope.data);
+export function eventOf(attempt: AttemptCaller, envelope: Envelope, clean: (json: string) => string): NewEvent {
+  const payload = clean(oneLine(envelope.data));
   const { kind, content, isError } = readPayload(envelope.type, payload);
   const head = JSON.stringify({
     run_id: attempt.runId,

@@ -15,6 +15,7 @@ import type { VariationsTable } from '../store/schema.ts';
 import { checkAgentThere } from './agents.ts';
 import type { Context } from './context.ts';
 import { serverEvent } from './moves.ts';
+import { passwordIn } from './secrets.ts';
 import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
@@ -32,7 +33,11 @@ export type PlannedVariation = Pick<
  * of the repository.
  */
 export async function submitRun(context: Context, request: SubmitRequest): Promise<Submitted> {
+  for (const { value, what } of passwordIn(request.repository, 'password of the repository')) {
+    context.secrets.learn(value, what);
+  }
   checkPrompt(request.prompt);
+  checkSecrets(context, request.prompt);
   const variations = planVariations(context, request);
   checkImage(context, request.image);
   const budget = budgetOf(context.config.budget.run, request.budget);
@@ -180,6 +185,15 @@ function budgetOf(configured: Budget | undefined, asked: Budget | undefined): st
     ...Object.fromEntries(Object.entries(asked ?? {}).filter(([, value]) => value !== undefined)),
   };
   return Object.keys(merged).length === 0 ? null : JSON.stringify(merged);
+}
+
+/** What this server keeps from agents must not be told them by hand. A key that it does not know is the user's own business. */
+export function checkSecrets(context: Context, prompt: string): void {
+  const [found] = context.secrets.finder().findKnown(prompt);
+  if (found === undefined) return;
+  throw new AppError('invalid_prompt', `The prompt holds a secret that agents are not given: ${found.what}.`, {
+    hint: 'Take it out. Agents reach models through AIdeator, which adds the keys itself.',
+  });
 }
 
 /**
