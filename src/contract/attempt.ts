@@ -87,6 +87,9 @@ export const fileChange = z.object({
 });
 export type FileChange = z.infer<typeof fileChange>;
 
+/** A line of a patch that looks like a key: where it is in the new file, and what it looks like. Never the line. */
+export const keyLine = z.object({ path: z.string(), line: z.int(), what: z.string() });
+
 /** What an attempt left: its whole work tree against the base. */
 export const attemptResult = z.object({
   base: z.string(),
@@ -100,6 +103,8 @@ export const attemptResult = z.object({
   deletions: z.int(),
   /** Things in the work tree that a patch cannot carry, by name: nested repositories, submodules, sockets … Never silently lost. */
   not_carried: z.array(z.object({ path: z.string(), what: z.string() })),
+  /** Lines that it adds and that look like a key, as the server found them when it took the result in. */
+  key_lines: z.array(keyLine).optional(),
 });
 export type AttemptResult = z.infer<typeof attemptResult>;
 

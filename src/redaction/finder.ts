@@ -1,4 +1,5 @@
 import { WINDOW, type SecretPrints } from '../contract/secrets.ts';
+import { findEncoded, suspectsEncoded } from './encoded-shapes.ts';
 import { roll, shortHash } from './prints.ts';
 import { findShapes, suspectsShape, type Found } from './shapes.ts';
 
@@ -22,6 +23,9 @@ const BACKSLASH = 92;
 
 /** What a key can consist of, and what is held back with it where a text comes in pieces: visible ASCII. */
 export const RUN = '!-~';
+
+/** No secret is told by less. */
+const A_RUN = /[!-~]{12}/;
 
 export function isRun(code: number): boolean {
   return code > 32 && code < 127;
@@ -48,21 +52,28 @@ export function createFinder(sets: readonly SecretPrints[]): Finder {
    *
    * @param isJson escapes count as what they mean, and a quote that is none ends a string
    * @param onHead returns whether to go on
+   * @returns whether there is anything in it that could be base64 of a key
    */
-  function scan(text: string, isJson: boolean, onHead: (print: Print, start: number) => boolean): void {
+  function scan(text: string, isJson: boolean, onHead: (print: Print, start: number) => boolean): boolean {
     const { length } = text;
     let hash = 0;
     let count = 0;
+    let mayEncode = false;
+    let hasCapital = false;
     for (let at = 0; at < length; at += 1) {
       let code = text.charCodeAt(at);
       const start = at;
       if (code <= BLANK) {
-        if (code !== LINE_FEED && code !== RETURN) count = 0;
+        if (code !== LINE_FEED && code !== RETURN) {
+          count = 0;
+          hasCapital = false;
+        }
         continue;
       }
       if (isJson && (code === BACKSLASH || code === QUOTE)) {
         if (code === QUOTE) {
           count = 0;
+          hasCapital = false;
           continue;
         }
         at += 1;
@@ -75,7 +86,9 @@ export function createFinder(sets: readonly SecretPrints[]): Finder {
       window[slot] = code;
       starts[slot] = start;
       count += 1;
+      if (code >= CAPITAL_A && code <= CAPITAL_Z) hasCapital = true;
       if (count < WINDOW) continue;
+      if (hasCapital) mayEncode = true;
       if (count === WINDOW) {
         hash = 0;
         for (let each = 0; each < WINDOW; each += 1) hash = roll(hash, window[each] ?? 0, 0);
@@ -91,34 +104,38 @@ export function createFinder(sets: readonly SecretPrints[]): Finder {
         head += String.fromCharCode(window[(first + each) & (WINDOW - 1)] ?? 0);
       }
       for (const print of prints) {
-        if (shortHash(print.salt, head) === print.check && !onHead(print, starts[first] ?? 0)) return;
+        if (shortHash(print.salt, head) === print.check && !onHead(print, starts[first] ?? 0)) return mayEncode;
       }
     }
+    return mayEncode;
   }
 
-  function findKnown(text: string): Found[] {
-    const found: Found[] = [];
-    if (!isKnowing || text.length < WINDOW) return found;
-    scan(text, false, (print, start) => {
-      found.push(extentOf(text, start, print));
-      return true;
-    });
-    return found;
+  /** Adds what is known of by its prints. Returns whether there may be base64 of something else. */
+  function addKnown(text: string, found: Found[]): boolean {
+    return scan(text, false, (print, start) => found.push(extentOf(text, start, print)) > 0);
   }
 
   return {
     suspects: (json) => {
       let isKnown = false;
-      if (isKnowing) {
-        scan(json, true, () => {
-          isKnown = true;
-          return false;
-        });
-      }
-      return isKnown || suspectsShape(json);
+      const mayEncode = scan(json, true, () => {
+        isKnown = true;
+        return false;
+      });
+      return isKnown || suspectsShape(json) || (mayEncode && suspectsEncoded(json));
     },
-    find: (text) => joined([...findKnown(text), ...(text.length < 12 ? [] : findShapes(text))]),
-    findKnown: (text) => joined(findKnown(text)),
+    find: (text) => {
+      if (!A_RUN.test(text)) return [];
+      const found: Found[] = [];
+      const mayEncode = addKnown(text, found);
+      found.push(...findShapes(text), ...(mayEncode ? findEncoded(text) : []));
+      return joined(found);
+    },
+    findKnown: (text) => {
+      const found: Found[] = [];
+      if (isKnowing && text.length >= WINDOW) addKnown(text, found);
+      return joined(found);
+    },
   };
 }
 
@@ -159,6 +176,8 @@ function joined(found: Found[]): Found[] {
   return merged;
 }
 
+const CAPITAL_A = 65;
+const CAPITAL_Z = 90;
 const LOWER_U = 117;
 
 /** The character that an escape stands for. */

@@ -9,7 +9,7 @@ export function spellingsOf(value: string): { text: string; isBase64: boolean }[
   const strict = component.replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
   const urls = [component, strict, strict.replaceAll('%2F', '/')];
   const lower = urls.map((url) => url.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase()));
-  const base64 = [0, 1, 2].map((before) => base64Of(value, before));
+  const base64 = [0, 1, 2].map((before) => stableBase64(value, before));
   const url64 = base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'));
   const plain = new Set([value, escaped, escaped.replaceAll('/', '\\/'), ...urls, ...lower]);
   return [
@@ -23,7 +23,7 @@ export function spellingsOf(value: string): { text: string; isBase64: boolean }[
  *
  * @param before how many bytes stand before it in their group of three
  */
-function base64Of(value: string, before: number): string {
+export function stableBase64(value: string, before: number): string {
   const bytes = Buffer.concat([Buffer.alloc(before), Buffer.from(value)]);
   return bytes.toString('base64').slice(Math.ceil((before * 8) / 6), Math.floor((bytes.length * 8) / 6));
 }

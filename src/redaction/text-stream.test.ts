@@ -14,6 +14,7 @@ const secrets = [
   'sk-ant-api03-abcDEF0123456789abcDEF0123456789',
   'sk-proj-abcDEF0123456789abcDEF',
   'ghp_abcDEF0123456789abcDEF0123456789abcd',
+  Buffer.from('a=sk-ant-api03-abcDEF0123456789abcDEF0123456789').toString('base64'),
   'AKIAABCDEFGHIJ012345',
   'Authorization: Bearer abcdef0123456789ABCDEF',
   'MY_SECRET_KEY=abcdef0123456789',
