@@ -39,6 +39,7 @@ const secrets = createSecrets({
   agents: {},
   env: { GITHUB_TOKEN: `ghp_${'bench0123456789'.repeat(3)}` },
 });
+const cleaner = secrets.cleaner();
 const stopping = new AbortController();
 let followed: ReturnType<typeof followJournal> | null = null;
 let meter = startMeter();
@@ -108,9 +109,7 @@ const handlers = {
       lastSeq: 0,
       isAlive: () => true,
       onBatch: ({ envelopes }) =>
-        store(
-          envelopes.filter(({ type }) => type !== 'eof').map((envelope) => eventOf(caller, envelope, secrets.json)),
-        ),
+        store(envelopes.filter(({ type }) => type !== 'eof').map((envelope) => eventOf(caller, envelope, cleaner))),
       onTransport: (message) => process.stderr.write(`${message}\n`),
       signal: stopping.signal,
     });

@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Budgets } from './budget/budgets.ts';
 import type { Checkouts } from './checkouts.ts';
-import type { Secrets } from './secrets.ts';
+import type { Cleaner, Secrets } from './secrets.ts';
 import type { TokenBook } from './tokens.ts';
 
 /** What every step of the flow works with. */
@@ -61,6 +61,8 @@ export interface LiveAttempt extends AttemptCaller {
   noted: Set<string>;
   /** Its variation's own limit. */
   timeoutSeconds: number;
+  /** Takes secrets out of what it says; made when it says something. */
+  cleaner?: Cleaner;
   /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */
   deadline: number;
 }

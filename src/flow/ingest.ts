@@ -3,17 +3,36 @@ import type { Envelope } from '../contract/envelope.ts';
 import type { Batch } from '../runtime/runtime.ts';
 import { deadlineOf } from './clocks.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
+import type { NewEvent } from '../store/store.ts';
 import { moveVariation } from './moves.ts';
 import { markTaken } from './steering/prompts.ts';
 import { eventOf } from './stream.ts';
+
+/** The events of a batch. Made once for each, in order: the texts of an attempt go on from one to the next. */
+export function eventsOf(context: RunningContext, attempt: LiveAttempt, batch: Batch): NewEvent[] {
+  attempt.cleaner ??= context.secrets.cleaner((what) =>
+    context.telemetry.log.warn({ attempt: attempt.attemptId, what }, 'a recorder let a secret through'),
+  );
+  const { cleaner } = attempt;
+  return batch.envelopes
+    .filter((envelope) => envelope.type !== 'eof')
+    .map((envelope) => eventOf(attempt, envelope, cleaner));
+}
 
 /**
  * Stores what was read of a recorder's journal: events, the moves they mean and how far was read (`last_seq`) in one transaction.
  *
  * The `eof` line is left to {@link completeAttempt}, which gives its seq to `agent_complete`: should the server die before the end
  * is written down, the next one follows from the last seq stored and finds the `eof` again.
+ *
+ * @param events what {@link eventsOf} makes of the batch
  */
-export async function ingestBatch(context: RunningContext, attempt: LiveAttempt, batch: Batch): Promise<void> {
+export async function ingestBatch(
+  context: RunningContext,
+  attempt: LiveAttempt,
+  batch: Batch,
+  events: readonly NewEvent[],
+): Promise<void> {
   const { db } = context.store;
   const said = batch.envelopes.filter((envelope) => envelope.type !== 'eof');
   const sawEof = said.length < batch.envelopes.length;
@@ -22,13 +41,8 @@ export async function ingestBatch(context: RunningContext, attempt: LiveAttempt,
   const stated = result === undefined ? undefined : context.secrets.json(result.data);
   const taken = said.flatMap((envelope) => takenPrompt(envelope) ?? []);
   const lastSeq = said.at(-1)?.seq;
-  // The recorder has done this already, and knows how texts go on; what an older one let through ends here.
-  const clean = (json: string): string =>
-    context.secrets.json(json, (what) =>
-      context.telemetry.log.warn({ attempt: attempt.attemptId, what }, 'a recorder let a secret through'),
-    );
   await context.store.write({
-    events: said.map((envelope) => eventOf(attempt, envelope, clean)),
+    events,
     within: (tx, emit) => {
       if (firstWord) {
         tx.run(

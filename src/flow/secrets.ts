@@ -3,7 +3,9 @@ import type { SecretPrints } from '../contract/secrets.ts';
 import type { ProviderConfig } from '../gateway/gateway.ts';
 import { createFinder, type Finder } from '../redaction/finder.ts';
 import { isStrong, partsOf, printsOf, type Secret } from '../redaction/prints.ts';
+import { withPiece } from '../redaction/pieces.ts';
 import { redactJson, redactText, type OnFound } from '../redaction/redact.ts';
+import { createTextStream, type TextStream } from '../redaction/text-stream.ts';
 
 /**
  * What this server knows and nobody else is to see: the one place that has the values. Others have a finder, or the prints for a
@@ -22,6 +24,15 @@ export interface Secrets {
   text(text: string): string;
   /** JSON text without secrets in its strings; as it was where there are none. */
   json(json: string, onFound?: OnFound): string;
+  /** For all that one attempt says, in its order. */
+  cleaner(onFound?: OnFound): Cleaner;
+}
+
+/** Takes secrets out of what an attempt says. Its recorder has done that already, unless it is an older one, or none of ours. */
+export interface Cleaner {
+  json(json: string): string;
+  /** A message with the next piece of the attempt's text of this kind, and that piece. Nothing waits here: of a secret that is cut, fewer than 16 characters pass. */
+  piece(kind: string, payload: string, text: string): { payload: string; content: string };
 }
 
 /** How often the files of keys are looked at (ms). */
@@ -80,6 +91,21 @@ export function createSecrets(config: Pick<Config, 'keys' | 'providers' | 'api_k
     },
     text: (text) => redactText(current().finder, text),
     json: (json, onFound) => redactJson(current().finder, json, onFound),
+    cleaner: (onFound) => {
+      const streams = new Map<string, TextStream>();
+      return {
+        json: (json) => redactJson(current().finder, json, onFound),
+        piece: (kind, payload, text) => {
+          let stream = streams.get(kind);
+          if (stream === undefined) {
+            stream = createTextStream(current().finder, onFound);
+            streams.set(kind, stream);
+          }
+          const clean = [...stream.take(text), ...stream.flush()].join('');
+          return { payload: withPiece(current().finder, payload, { piece: text, clean }, onFound), content: clean };
+        },
+      };
+    },
   };
 }
 

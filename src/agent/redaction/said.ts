@@ -1,5 +1,6 @@
 import type { Finder } from '../../redaction/finder.ts';
-import { redactJson, withoutSecrets, type OnFound } from '../../redaction/redact.ts';
+import { PIECES, withPiece } from '../../redaction/pieces.ts';
+import { redactJson, type OnFound } from '../../redaction/redact.ts';
 import { createTextStream, type TextStream } from '../../redaction/text-stream.ts';
 
 /** What an agent says, message by message, without its secrets. */
@@ -27,13 +28,6 @@ const MOST_TEXTS = 16;
 const MOST_TOOLS = 64;
 const MOST_LEAVES = 64;
 
-/** Updates that are a piece of a text each. */
-const PIECES: ReadonlySet<unknown> = new Set(['agent_message_chunk', 'agent_thought_chunk', 'user_message_chunk']);
-
-interface Piece {
-  params: { update: { content: { text: string } } };
-}
-
 interface Update {
   sessionUpdate?: unknown;
   content?: unknown;
@@ -59,20 +53,8 @@ export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
     const messages = waiting.splice(0, pieces.length);
     for (const [index, { text, piece }] of messages.entries()) {
       const clean = pieces[index] ?? '';
-      write(clean === piece && !finder.suspects(text) ? text : withPiece(text, piece, clean, kind));
+      write(withPiece(finder, text, { piece, clean }, foundIn(kind)));
     }
-  }
-
-  /** The message with what became of its piece, which was looked at together with what stands around it; all else by itself. */
-  function withPiece(text: string, piece: string, clean: string, kind: string): string {
-    const message = JSON.parse(text) as Piece;
-    message.params.update.content.text = '';
-    const bare = JSON.stringify(message);
-    const rest = withoutSecrets(finder, bare, message, foundIn(kind));
-    if (clean === piece && rest === bare && finder.findKnown(text).length === 0) return text;
-    const written = JSON.parse(rest) as Partial<Piece>;
-    if (written.params !== undefined) written.params.update.content.text = clean;
-    return JSON.stringify(written);
   }
 
   function flush(): void {
