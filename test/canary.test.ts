@@ -366,20 +366,13 @@ describe('canaries', () => {
         },
       },
     });
-    const context = { agents: new Map<string, never>(), secrets: createSecrets(config) };
+    const context = { config, agents: new Map<string, never>(), secrets: createSecrets(config) };
     const spec = {
       ...specOf(
         context,
-        { id: 'k3xyzabcde', prompt: 'p', image: null },
-        {
-          idx: 0,
-          agent: 'a',
-          model: 'echo/m',
-          dialect: 'anthropic',
-          instruction: null,
-          limits: JSON.stringify(defaultLimits),
-        },
-        { id: '6a5ad21e-4f0c-4f0e-9d7c-000000000001', attempt: 0 },
+        { id: 'k3xyzabcde', image: null },
+        { idx: 0, agent: 'a', model: 'echo/m', dialect: 'anthropic', limits: JSON.stringify(defaultLimits) },
+        { id: '6a5ad21e-4f0c-4f0e-9d7c-000000000001', attempt: 0, task: { prompt: 'p', work: null } },
       ),
       agent: { image: null },
     };

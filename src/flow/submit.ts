@@ -36,8 +36,7 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
   for (const { value, what } of passwordIn(request.repository, 'password of the repository')) {
     context.secrets.learn(value, what);
   }
-  checkPrompt(request.prompt);
-  checkSecrets(context, request.prompt);
+  checkPrompt(context, request.prompt);
   const variations = planVariations(context, request);
   checkImage(context, request.image);
   const budget = budgetOf(context.config.budget.run, request.budget);
@@ -116,8 +115,11 @@ export async function submitRun(context: Context, request: SubmitRequest): Promi
   };
 }
 
-/** Errors: invalid_prompt. */
-export function checkPrompt(prompt: string): void {
+/**
+ * What this server keeps from agents must not be told them by hand; a key that it does not know is the user's own business. Errors:
+ * invalid_prompt.
+ */
+export function checkPrompt({ secrets }: Pick<Context, 'secrets'>, prompt: string): void {
   if (prompt.trim() === '')
     throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
   if (!prompt.isWellFormed())
@@ -128,6 +130,12 @@ export function checkPrompt(prompt: string): void {
   if (bytes > MAX_PROMPT_BYTES) {
     throw new AppError('invalid_prompt', `The prompt has ${bytes} bytes; at most ${MAX_PROMPT_BYTES} are taken.`, {
       hint: 'Put the long part into a file of the repository and name it in the prompt.',
+    });
+  }
+  const [found] = secrets.finder().findKnown(prompt);
+  if (found !== undefined) {
+    throw new AppError('invalid_prompt', `The prompt holds a secret that agents are not given: ${found.what}.`, {
+      hint: 'Take it out. Agents reach models through AIdeator, which adds the keys itself.',
     });
   }
 }
@@ -185,15 +193,6 @@ function budgetOf(configured: Budget | undefined, asked: Budget | undefined): st
     ...Object.fromEntries(Object.entries(asked ?? {}).filter(([, value]) => value !== undefined)),
   };
   return Object.keys(merged).length === 0 ? null : JSON.stringify(merged);
-}
-
-/** What this server keeps from agents must not be told them by hand. A key that it does not know is the user's own business. */
-export function checkSecrets(context: Context, prompt: string): void {
-  const [found] = context.secrets.finder().findKnown(prompt);
-  if (found === undefined) return;
-  throw new AppError('invalid_prompt', `The prompt holds a secret that agents are not given: ${found.what}.`, {
-    hint: 'Take it out. Agents reach models through AIdeator, which adds the keys itself.',
-  });
 }
 
 /**
