@@ -65,13 +65,9 @@ function spell(text: string): string[] {
 function leaksIn(text: string, secrets: Record<string, string> = canaries): string[] {
   const flat = text.replaceAll(/\\n|[\r\n]/g, '');
   return Object.entries(secrets).flatMap(([name, value]) =>
-    spell(value).flatMap((spelling) =>
-      [spelling, spelling.slice(0, 24), spelling.slice(-24)].some(
-        (piece) => text.includes(piece) || flat.includes(piece),
-      )
-        ? [`${name} as ${spelling.slice(0, 12)}…`]
-        : [],
-    ),
+    [...new Set(spell(value))]
+      .filter((spelling) => flat.includes(spelling.slice(0, 24)) || flat.includes(spelling.slice(-24)))
+      .map((spelling) => `${name} as ${spelling.slice(0, 12)}…`),
   );
 }
 
@@ -131,7 +127,7 @@ async function echoing(): Promise<string> {
         return;
       }
       if (body.includes('be strange')) {
-        response.writeHead(400, { 'content-type': 'text/html', 'x-request-id': words[0] });
+        response.writeHead(400, { 'content-type': 'text/html', 'x-request-id': words[0], 'retry-after': '0' });
         void say(response, `<html>${words.join('<br>')}`);
         return;
       }
