@@ -3,7 +3,7 @@ import type { SecretPrints } from '../contract/secrets.ts';
 import type { ProviderConfig } from '../gateway/gateway.ts';
 import { createFinder, type Finder } from '../redaction/finder.ts';
 import { isStrong, partsOf, printsOf, type Secret } from '../redaction/prints.ts';
-import { withPiece } from '../redaction/pieces.ts';
+import { createWithPiece, type WithPiece } from '../redaction/pieces.ts';
 import { redactJson, redactText, type OnFound } from '../redaction/redact.ts';
 import { createTextStream, type TextStream } from '../redaction/text-stream.ts';
 
@@ -35,6 +35,13 @@ export interface Cleaner {
   piece(kind: string, payload: string, text: string): { payload: string; content: string };
 }
 
+/** What is made of all that is known. */
+interface Made {
+  finder: Finder;
+  withPiece: WithPiece;
+  prints: SecretPrints;
+}
+
 /** How often the files of keys are looked at (ms). */
 const LOOK_MS = 1000;
 /** Values learned since the start: so many passwords of addresses are remembered. */
@@ -45,7 +52,7 @@ export function createSecrets(config: Pick<Config, 'keys' | 'providers' | 'api_k
   const known = new Map<string, string>();
   let providers: Readonly<Record<string, ProviderConfig>> = {};
   let lookedAt = -Infinity;
-  let made: { finder: Finder; prints: SecretPrints } | null = null;
+  let made: Made | null = null;
   let learned = 0;
 
   function add({ value, what }: Secret): boolean {
@@ -67,12 +74,14 @@ export function createSecrets(config: Pick<Config, 'keys' | 'providers' | 'api_k
     }
   }
 
-  function current(): { finder: Finder; prints: SecretPrints } {
+  function current(): Made {
     look();
     if (made !== null) return made;
     const secrets = [...known].map(([value, what]) => ({ value, what }));
+    const finder = createFinder([printsOf(secrets)]);
     made = {
-      finder: createFinder([printsOf(secrets)]),
+      finder,
+      withPiece: createWithPiece(finder),
       prints: printsOf(secrets.filter(({ value }) => isStrong(value))),
     };
     return made;
@@ -102,7 +111,8 @@ export function createSecrets(config: Pick<Config, 'keys' | 'providers' | 'api_k
             streams.set(kind, stream);
           }
           const clean = [...stream.take(text), ...stream.flush()].join('');
-          return { payload: withPiece(current().finder, payload, { piece: text, clean }, onFound), content: clean };
+          const { withPiece } = current();
+          return { payload: withPiece(payload, { piece: text, clean }, onFound), content: clean };
         },
       };
     },

@@ -71,6 +71,23 @@ export function createTextStream(finder: Finder, onFound?: OnFound): TextStream 
     return cuts;
   }
 
+  function remember(text: string): void {
+    const runBefore = Math.max(0, Math.min(run - waitingChars, MOST_WAITING));
+    before = text.slice(-(REMEMBERED + runBefore));
+  }
+
+  /** A piece that holds nothing and ends in nothing goes on as it is: most of them. */
+  function passes(text: string): boolean {
+    if (waiting.length > 0 || swallowing !== null) return false;
+    const own = runAtEnd(text);
+    const runThen = own === text.length ? run + own : own;
+    const whole = before + text;
+    if (runThen > FREE || finder.find(whole).length > 0) return false;
+    run = runThen;
+    remember(whole);
+    return true;
+  }
+
   /** Lets go of the first pieces. */
   function release(count: number): string[] {
     const text = waiting.join('');
@@ -86,13 +103,13 @@ export function createTextStream(finder: Finder, onFound?: OnFound): TextStream 
     covered = Math.max(0, ...cuts.filter(({ start }) => start < at).map(({ end }) => end - at));
     // Whether a secret goes on is found out again with what still waits.
     if (waitingChars > covered) swallowing = null;
-    const runBefore = Math.max(0, Math.min(run - waitingChars, MOST_WAITING));
-    before = (before + text.slice(0, at)).slice(-(REMEMBERED + runBefore));
+    remember(before + text.slice(0, at));
     return pieces;
   }
 
   return {
     take: (text) => {
+      if (passes(text)) return [text];
       swallow(text);
       waiting.push(text);
       waitingChars += text.length;

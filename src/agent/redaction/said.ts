@@ -1,5 +1,5 @@
 import type { Finder } from '../../redaction/finder.ts';
-import { PIECES, withPiece } from '../../redaction/pieces.ts';
+import { createWithPiece, PIECES } from '../../redaction/pieces.ts';
 import { redactJson, type OnFound } from '../../redaction/redact.ts';
 import { createTextStream, type TextStream } from '../../redaction/text-stream.ts';
 
@@ -43,6 +43,7 @@ interface Leaf {
 
 export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
   const texts = new Map<string, TextStream>();
+  const withPiece = createWithPiece(finder);
   const tools = new Map<string, Map<string, Leaf>>();
   /** Messages whose pieces wait, all of one text. */
   let waiting: { text: string; piece: string }[] = [];
@@ -53,7 +54,7 @@ export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
     const messages = waiting.splice(0, pieces.length);
     for (const [index, { text, piece }] of messages.entries()) {
       const clean = pieces[index] ?? '';
-      write(withPiece(finder, text, { piece, clean }, foundIn(kind)));
+      write(withPiece(text, { piece, clean }, foundIn(kind)));
     }
   }
 
