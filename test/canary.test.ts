@@ -101,9 +101,9 @@ const lookAround = (home: string): string =>
 
 /** A provider that puts the keys it was sent into whatever it answers, in pieces. */
 async function echoing(): Promise<string> {
-  const say = async (response: ServerResponse, pieces: string): Promise<void> => {
-    for (let at = 0; at < pieces.length; at += 13) {
-      response.write(pieces.slice(at, at + 13));
+  const say = async (response: ServerResponse, text: string): Promise<void> => {
+    for (let at = 0; at < text.length; at += 13) {
+      response.write(text.slice(at, at + 13));
       if (at % 130 === 0) await wait(1);
     }
     response.end();
@@ -114,54 +114,46 @@ async function echoing(): Promise<string> {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
-      const body = Buffer.concat(chunks).toString();
-      if (body.includes('refuse it')) {
-        response.writeHead(401, { 'content-type': 'application/json' });
-        void say(
-          response,
-          JSON.stringify({
-            type: 'error',
-            error: { type: 'authentication_error', message: `not you: ${words.join(' ')}` },
-          }),
-        );
-        return;
-      }
-      if (body.includes('be strange')) {
-        response.writeHead(400, { 'content-type': 'text/html', 'x-request-id': words[0], 'retry-after': '0' });
-        void say(response, `<html>${words.join('<br>')}`);
-        return;
-      }
-      const event = (type: string, data: object): string =>
-        `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-      const usage = { input_tokens: 1, output_tokens: 1 };
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      void say(
-        response,
-        [
-          event('message_start', {
-            message: {
-              id: 'm',
-              type: 'message',
-              role: 'assistant',
-              model: 'm',
-              content: [],
-              stop_reason: null,
-              stop_sequence: null,
-              usage,
-            },
-          }),
-          event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
-          ...[...words.join(' ')].map((text) =>
-            event('content_block_delta', { index: 0, delta: { type: 'text_delta', text } }),
-          ),
-          event('content_block_stop', { index: 0 }),
-          event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage }),
-          event('message_stop', {}),
-        ].join(''),
-      );
+      const { status, headers, text } = answerTo(Buffer.concat(chunks).toString(), words);
+      response.writeHead(status, headers);
+      say(response, text).catch(() => response.destroy());
     });
   });
   return baseUrl;
+}
+
+function answerTo(
+  body: string,
+  words: readonly string[],
+): { status: number; headers: Record<string, string>; text: string } {
+  const all = words.join(' ');
+  if (body.includes('refuse it')) {
+    const error = { type: 'authentication_error', message: `not you: ${all}` };
+    return {
+      status: 401,
+      headers: { 'content-type': 'application/json' },
+      text: JSON.stringify({ type: 'error', error }),
+    };
+  }
+  if (body.includes('be strange')) {
+    const headers = { 'content-type': 'text/html', 'x-request-id': words[0] ?? '', 'retry-after': '0' };
+    return { status: 400, headers, text: `<html>${words.join('<br>')}` };
+  }
+  const event = (type: string, data: object): string =>
+    `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+  const usage = { input_tokens: 1, output_tokens: 1 };
+  const message = { id: 'm', type: 'message', role: 'assistant', model: 'm', content: [], usage };
+  const text = [
+    event('message_start', { message: { ...message, stop_reason: null, stop_sequence: null } }),
+    event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
+    ...[...all].map((letter) =>
+      event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: letter } }),
+    ),
+    event('content_block_stop', { index: 0 }),
+    event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage }),
+    event('message_stop', {}),
+  ].join('');
+  return { status: 200, headers: { 'content-type': 'text/event-stream' }, text };
 }
 
 interface Scene {
@@ -310,7 +302,7 @@ describe('canaries', () => {
     const said = new Map<string, string>();
     for (const { data } of events) {
       const key = `${String(data['variation_id'])} ${String(data['kind'])}`;
-      said.set(key, (said.get(key) ?? '') + String(data['content'] ?? ''));
+      if (typeof data['content'] === 'string') said.set(key, (said.get(key) ?? '') + data['content']);
     }
     shown.push(...said.values());
     const stream = await fetch(`${server.url}/api/v1/runs/${runId}/stream?after=0`);

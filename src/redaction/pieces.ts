@@ -1,5 +1,5 @@
 import type { Finder } from './finder.ts';
-import { withoutSecrets, type OnFound } from './redact.ts';
+import { WITHHELD, withoutSecrets, type OnFound } from './redact.ts';
 
 /** Updates of ACP of which each is a piece of one text. */
 export const PIECES: ReadonlySet<unknown> = new Set([
@@ -52,6 +52,15 @@ export function createWithPiece(finder: Finder): WithPiece {
         return message;
       }
     }
+    try {
+      return rewritten(message, piece, clean, onFound);
+    } catch {
+      // Nested so deep that it cannot be written.
+      return WITHHELD;
+    }
+  };
+
+  function rewritten(message: string, piece: string, clean: string, onFound: OnFound | undefined): string {
     const value = JSON.parse(message) as Message;
     value.params.update.content.text = '';
     const bare = JSON.stringify(value);
@@ -60,5 +69,5 @@ export function createWithPiece(finder: Finder): WithPiece {
     const written = JSON.parse(rest) as Partial<Message>;
     if (written.params !== undefined) written.params.update.content.text = clean;
     return JSON.stringify(written);
-  };
+  }
 }

@@ -49,10 +49,12 @@ export function withoutSecrets(finder: Finder, json: string, value: unknown, onF
   return isChanged || finder.findKnown(json).length > 0 ? written : json;
 }
 
+/** What stands for a message that a secret cannot be taken out of. */
+export const WITHHELD = JSON.stringify({ redacted: 'a message that holds a secret' });
+
 function withheld(onFound: OnFound | undefined): string {
-  const what = 'a message that holds a secret';
-  onFound?.(what);
-  return JSON.stringify({ redacted: what });
+  onFound?.('a message');
+  return WITHHELD;
 }
 
 /** Takes the secrets out of a value's strings, however deep; whether there were any. */

@@ -133,6 +133,11 @@ describe('a redacting journal', () => {
     say(journal, `{"jsonrpc":"2.0","method":"x","params":{"a":"${KEY}","a":1}}`);
     const deep = `{"jsonrpc":"2.0","method":"x","params":${'['.repeat(5000)}"${KEY}"${']'.repeat(5000)}}`;
     say(journal, deep);
+    const nested = `${'['.repeat(5000)}1${']'.repeat(5000)}`;
+    say(journal, chunk(`${KEY} `).replace('"jsonrpc"', `"deep":${nested},"jsonrpc"`));
+    say(journal, tool({ rawOutput: KEY }).replace('"jsonrpc"', `"deep":${nested},"jsonrpc"`));
+    for (const update of ['null', '[]', '"x"', '{"sessionUpdate":"agent_message_chunk","content":null}'])
+      say(journal, `{"jsonrpc":"2.0","method":"session/update","params":{"update":${update}}}`);
     const all = written.map(({ data }) => data).join('\n');
     expect(all).not.toContain(KEY);
     expect(all).not.toContain('aB3/aB3/');

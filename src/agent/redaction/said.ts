@@ -1,6 +1,6 @@
 import type { Finder } from '../../redaction/finder.ts';
 import { createWithPiece, PIECES } from '../../redaction/pieces.ts';
-import { redactJson, type OnFound } from '../../redaction/redact.ts';
+import { redactJson, WITHHELD, type OnFound } from '../../redaction/redact.ts';
 import { createTextStream, type TextStream } from '../../redaction/text-stream.ts';
 
 /** What an agent says, message by message, without its secrets. */
@@ -46,7 +46,7 @@ export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
   const withPiece = createWithPiece(finder);
   const tools = new Map<string, Map<string, Leaf>>();
   /** Messages whose pieces wait, all of one text. */
-  let waiting: { text: string; piece: string }[] = [];
+  const waiting: { text: string; piece: string }[] = [];
   let current: TextStream | null = null;
   let timer: NodeJS.Timeout | undefined;
 
@@ -100,10 +100,10 @@ export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
     flush,
     take: (text, value) => {
       const params = memberOf(value, 'params');
-      const update: Update | undefined = memberOf(params, 'update');
+      const update = memberOf(params, 'update') as Update | null | undefined;
       const kind = update?.sessionUpdate;
       const session = memberOf(params, 'sessionId');
-      if (update !== undefined && PIECES.has(kind)) {
+      if (update != null && PIECES.has(kind)) {
         const piece = memberOf(update.content, 'text');
         if (typeof piece === 'string') {
           takePiece(text, `${String(session)} ${String(kind)}`, String(kind), piece);
@@ -111,7 +111,7 @@ export function createSaid({ finder, foundIn, write }: SaidOptions): Said {
         }
       }
       flush();
-      if (update !== undefined && typeof update.toolCallId === 'string') {
+      if (update != null && typeof update.toolCallId === 'string') {
         takeTool(text, `${String(session)} ${update.toolCallId}`, update);
         return;
       }
@@ -126,7 +126,11 @@ function withStrings(text: string, changed: ReadonlyMap<string, string>): string
     const clean = changed.get(path);
     if (clean !== undefined) Reflect.set(holder, name, clean);
   }
-  return JSON.stringify(message);
+  try {
+    return JSON.stringify(message);
+  } catch {
+    return WITHHELD;
+  }
 }
 
 /** All strings within a value, with where they are. */
@@ -142,9 +146,9 @@ function* stringsOf(value: object): Generator<[path: string, text: string, holde
   }
 }
 
-function memberOf<T = unknown>(value: unknown, name: string): T | undefined {
+function memberOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null) return undefined;
-  return Object.hasOwn(value, name) ? (Reflect.get(value, name) as T) : undefined;
+  return Object.hasOwn(value, name) ? Reflect.get(value, name) : undefined;
 }
 
 /** An entry of a map of bounded size, made where it is not there; the one that was used longest ago makes room. */
