@@ -19,6 +19,7 @@ import { recover, removeOrphans } from './flow/recover.ts';
 import { createConductor, type Conductor } from './flow/run.ts';
 import { sandboxInfo } from './flow/sandbox.ts';
 import { trySandbox } from './flow/sandbox-trial.ts';
+import { createSecrets } from './flow/secrets.ts';
 import { createTokenBook } from './flow/tokens.ts';
 import { bookCall } from './flow/usage.ts';
 import { createGateway } from './gateway/create.ts';
@@ -77,7 +78,11 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const attempts = join(config.data_dir, 'attempts');
     makeDataDir(config.data_dir, attempts);
     closers.push(lockDataDir(config.data_dir));
-    const telemetry = createTelemetry({ level: config.log_level });
+    const secrets = createSecrets(config);
+    const telemetry = createTelemetry({
+      level: config.log_level,
+      redact: (line) => `${secrets.json(line.trimEnd())}\n`,
+    });
     const { log, metrics } = telemetry;
     const trying = trySandbox(config);
     const git = createGit({ env: config.env });
@@ -92,11 +97,13 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     });
 
     const providers = providersOf(config, log);
+    secrets.follow(providers);
     const gateway = createGateway({
       providers,
       scripts: scriptsOf(config),
       prices: loadPrices(config.prices),
       proxyEnv: config.env,
+      redact: secrets.text,
       onWaiting: (provider, change) => metrics.modelCallsWaiting({ provider, why: 'provider' }, change),
       log,
     });
@@ -112,6 +119,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
       mirrors,
       checkouts,
       gateway,
+      secrets,
       budgets: createBudgets({ store, config, telemetry }),
       providers,
       agents: createAgents(config),
@@ -177,7 +185,9 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     const flow = createFlow(running, conductor, installs);
     metrics.states(() => flow.states());
     const { admin_key_file: adminKey } = config;
-    const keys = createKeys(store, adminKey === null ? null : readKeyFile('admin_key_file', adminKey));
+    const fileKey = adminKey === null ? null : readKeyFile('admin_key_file', adminKey);
+    if (fileKey !== null) secrets.learn(fileKey, 'admin key of aideator');
+    const keys = createKeys(store, fileKey);
     await firstStart(keys);
     let lastAsked = Date.now();
     const app = buildApp({

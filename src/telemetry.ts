@@ -62,12 +62,22 @@ export interface Telemetry {
   metrics: Metrics;
 }
 
-/** @param options.destination where log lines go; stderr when left out. */
-export function createTelemetry(options: { level: LogLevel; destination?: DestinationStream }): Telemetry {
-  return { log: createLog(options.level, options.destination), metrics: createMetrics() };
+/**
+ * @param options.destination where log lines go; stderr when left out
+ * @param options.redact takes out of a line of JSON what nobody is to see
+ */
+export function createTelemetry(options: {
+  level: LogLevel;
+  destination?: DestinationStream;
+  redact?: (line: string) => string;
+}): Telemetry {
+  const { level, destination = pinoDestination({ dest: 2, sync: true }), redact } = options;
+  // Cleaned as lines, whatever in them a secret came with: an error's message, its cause, a path.
+  const clean = redact === undefined ? destination : { write: (line: string) => destination.write(redact(line)) };
+  return { log: createLog(level, clean), metrics: createMetrics() };
 }
 
-function createLog(level: LogLevel, stream: DestinationStream = pinoDestination({ dest: 2, sync: true })): Log {
+function createLog(level: LogLevel, stream: DestinationStream): Log {
   return pino(
     {
       level,

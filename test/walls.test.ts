@@ -6,19 +6,32 @@ import { z } from 'zod';
 import { tempDir } from './support/temp.ts';
 
 const root = join(import.meta.dirname, '..');
-const rooms = ['contract', 'store', 'git', 'agent', 'gateway', 'runtime', 'flow', 'http', 'attempt-api', 'cli'];
+const rooms = [
+  'contract',
+  'redaction',
+  'store',
+  'git',
+  'agent',
+  'gateway',
+  'runtime',
+  'flow',
+  'http',
+  'attempt-api',
+  'cli',
+];
 
 /** Who may import whom; everything else has to be refused. */
 const open: Record<string, string[]> = {
   contract: [],
-  store: ['contract'],
-  git: ['contract'],
-  agent: ['contract', 'git'],
-  gateway: ['contract'],
-  runtime: ['contract', 'git', 'agent'],
-  flow: ['contract', 'store', 'git', 'agent', 'gateway', 'runtime'],
-  http: ['contract', 'store', 'git', 'agent', 'gateway', 'runtime', 'flow'],
-  'attempt-api': ['contract', 'store', 'git', 'agent', 'gateway', 'runtime', 'flow'],
+  redaction: ['contract'],
+  store: ['contract', 'redaction'],
+  git: ['contract', 'redaction'],
+  agent: ['contract', 'redaction', 'git'],
+  gateway: ['contract', 'redaction'],
+  runtime: ['contract', 'redaction', 'git', 'agent'],
+  flow: ['contract', 'redaction', 'store', 'git', 'agent', 'gateway', 'runtime'],
+  http: ['contract', 'redaction', 'store', 'git', 'agent', 'gateway', 'runtime', 'flow'],
+  'attempt-api': ['contract', 'redaction', 'store', 'git', 'agent', 'gateway', 'runtime', 'flow'],
   cli: ['contract'],
 };
 

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { newRunId } from '../../src/contract/ids.ts';
 import { AppError } from '../../src/errors.ts';
 import type { Flow } from '../../src/flow/flow.ts';
+import { createSecrets } from '../../src/flow/secrets.ts';
 import { eventOf } from '../../src/flow/stream.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { createKeys } from '../../src/http/keys.ts';
@@ -27,6 +28,18 @@ let source: Source | null = null;
 let append: ((events: readonly SampleEvent[]) => Promise<void>) | null = null;
 let write: ((events: readonly NewEvent[]) => Promise<void>) | null = null;
 let newRun: (() => { id: string; no: number }) | null = null;
+/** A server that has something to look for, as every one does. */
+const secrets = createSecrets({
+  keys: {
+    anthropic: { key: `sk-ant-${'bench0123456789'.repeat(6)}`, from: null },
+    openai: { key: `sk-proj-${'bench9876543210'.repeat(10)}`, from: null },
+  },
+  providers: {},
+  api_key: null,
+  agents: {},
+  env: { GITHUB_TOKEN: `ghp_${'bench0123456789'.repeat(3)}` },
+});
+const cleaner = secrets.cleaner();
 const stopping = new AbortController();
 let followed: ReturnType<typeof followJournal> | null = null;
 let meter = startMeter();
@@ -96,7 +109,7 @@ const handlers = {
       lastSeq: 0,
       isAlive: () => true,
       onBatch: ({ envelopes }) =>
-        store(envelopes.filter(({ type }) => type !== 'eof').map((envelope) => eventOf(caller, envelope))),
+        store(envelopes.filter(({ type }) => type !== 'eof').map((envelope) => eventOf(caller, envelope, cleaner))),
       onTransport: (message) => process.stderr.write(`${message}\n`),
       signal: stopping.signal,
     });

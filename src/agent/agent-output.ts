@@ -99,7 +99,7 @@ export function createAgentOutput(options: OutputOptions): AgentOutput {
     counts.messages += 1;
     counts.lastMessageAt = performance.now();
     counts.firstMessageAt ??= counts.lastMessageAt;
-    journal.append('acp', text);
+    journal.append('acp', text, message);
     // The flood: it wants no answer and changes nothing here.
     if (message.method === 'session/update' && message.id === undefined) {
       options.onUpdate?.(message.params);
@@ -204,7 +204,7 @@ export function createAgentOutput(options: OutputOptions): AgentOutput {
 
   return {
     counts,
-    stderrTail: () => tail.toString('utf8').trim(),
+    stderrTail: () => tailOf(tail),
     read: async (stdout, stderr) => {
       await Promise.all([readStdout(stdout), readStderr(stderr)]);
     },
@@ -213,6 +213,15 @@ export function createAgentOutput(options: OutputOptions): AgentOutput {
 
 const LF = Buffer.from('\n');
 const TAIL = 2048;
+/** Where no white space shows where a word begins, so much is let go of (characters). */
+const LONGEST_KEY = 512;
+
+/** The end of what was printed, from the first whole word: the rest of a key whose beginning was cut off would not be told. */
+function tailOf(tail: Buffer): string {
+  const text = tail.toString('utf8');
+  const whole = tail.length < TAIL ? text : text.slice(Math.min(text.search(/\s|$/), LONGEST_KEY));
+  return whole.trim();
+}
 
 /** A line's text, without the CR of a CRLF; null where it is not UTF-8. */
 function textOf(line: Buffer): string | null {

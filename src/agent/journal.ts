@@ -12,8 +12,12 @@ export interface Journal {
   readonly bytes: number;
   /** The number of the last line. */
   readonly seq: number;
-  /** Numbers one event and queues it. `data` is JSON text. Never waits; see {@link Journal.drained}. */
-  append(type: EnvelopeType, data: string): void;
+  /**
+   * Numbers one event and queues it. `data` is JSON text. Never waits; see {@link Journal.drained}.
+   *
+   * @param value what `data` means, where that is known already
+   */
+  append(type: EnvelopeType, data: string, value?: unknown): void;
   /** The recorder's own words. `facts` are added to `{code, message}`. */
   note(code: string, message: string, facts?: NoteFacts): void;
   heartbeat(): void;

@@ -5,11 +5,14 @@ import { toAppError } from '../errors.ts';
 import { createGit, type Git } from '../git/command.ts';
 import { putEarlierWork } from '../git/earlier-work.ts';
 import { makeWorkspace } from '../git/workspace.ts';
+import { createFinder } from '../redaction/finder.ts';
+import { printsOf } from '../redaction/prints.ts';
 import { noteStragglers, runAgent, type AgentRunEnd, type Graces } from './agent-run.ts';
 import { shorten, type Ending } from './end-words.ts';
 import { openJournal } from './journal.ts';
 import type { Place } from './place.ts';
 import { startProxy } from './proxy.ts';
+import { redacted } from './redaction/redacting-journal.ts';
 import { makeRoom, noResult, takeResult } from './result.ts';
 import { createStopRequest, type StopRequest } from './stop-request.ts';
 
@@ -43,7 +46,10 @@ export async function runRecorder(options: RecorderOptions): Promise<Eof> {
   const started = performance.now();
   const stop = options.stop ?? createStopRequest(options.signal);
   const since = (at: number | null): number | null => (at === null ? null : Math.round(at - started));
-  const journal = await openJournal({
+  const { token } = spec.door;
+  // Its own token is not in the prints: they are the same for all attempts.
+  const finder = createFinder([spec.secrets, printsOf([{ value: token, what: 'attempt token' }])]);
+  const opened = await openJournal({
     ...place.journal,
     path: paths.journal,
     attempt: spec.attempt_id,
@@ -52,6 +58,7 @@ export async function runRecorder(options: RecorderOptions): Promise<Eof> {
       rmSync(paths.reserve, { force: true });
     },
   });
+  const journal = redacted(opened, finder);
   journal.note('recorder_started', 'The recorder runs.', { pid: process.pid, version: options.version });
   const heartbeat = setInterval(() => journal.heartbeat(), options.graces?.heartbeatMs ?? 15_000);
   let timeout: NodeJS.Timeout | undefined;

@@ -50,6 +50,7 @@ function evidence(index: number, more: Partial<Evidence> = {}): Evidence {
     deletions: 1,
     tests_touched: 0,
     not_carried: [],
+    key_lines: [],
     usage,
     running_ms: 12_300,
     log_complete: true,

@@ -96,11 +96,13 @@ function remarks({ variations }: Comparison, columns: number, palette: Palette):
     end_reason: reason,
     message,
     not_carried: left,
+    key_lines: keys,
     log_complete: complete,
   } of variations) {
     if (status === 'failed' || (status === 'cancelled' && message !== null))
       say(`${index} ${status}`, message ?? reason ?? 'nobody knows why', palette.bad);
     for (const { path, what } of left) say(`${index} leaves out`, `${path} (${what})`, palette.warn);
+    for (const { path, line, what } of keys) say(`${index} may hold a key`, `${path}:${line} (${what})`, palette.warn);
     if (complete === false)
       say(`${index} has gaps`, 'some of what it said was lost; `aideator show` says which', palette.warn);
   }

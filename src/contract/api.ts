@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { fileChange } from './attempt.ts';
+import { fileChange, keyLine } from './attempt.ts';
 import { budget, budgetView } from './budget.ts';
 import { dialect } from './dialect.ts';
 import { endReason, limits, runStatus, variationStatus } from './run.ts';
@@ -297,6 +297,8 @@ export const evidence = z
     deletions: z.int().nullable(),
     tests_touched: z.int().nullable(),
     not_carried: z.array(z.object({ path: z.string(), what: z.string() })),
+    /** Added lines that look like a key: to be looked at before it is shipped. At most 20. */
+    key_lines: z.array(keyLine),
     usage,
     running_ms: z.int().nullable(),
     log_complete: z.boolean().nullable(),

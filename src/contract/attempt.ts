@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { dialect } from './dialect.ts';
 import { endReason, limits } from './run.ts';
 import { NO_SANDBOX, sandboxSpec } from './sandbox.ts';
+import { noPrints, secretPrints } from './secrets.ts';
 
 /** Work that an attempt starts with: a patch of the base, made by another attempt. */
 const earlierWork = z.strictObject({
@@ -56,6 +57,8 @@ export const attemptSpec = z.strictObject({
   }),
   /** What its work tree starts with, uncommitted; null = the base as it is. */
   work: earlierWork.nullable().default(null),
+  /** By what the recorder knows the server's secrets, should the agent say one: it does not have them. */
+  secrets: secretPrints.default(noPrints),
   limits,
 });
 export type AttemptSpec = z.infer<typeof attemptSpec>;
@@ -79,6 +82,9 @@ export const fileChange = z.object({
 });
 export type FileChange = z.infer<typeof fileChange>;
 
+/** A line of a patch that looks like a key: where it is in the new file, and what it looks like. Never the line. */
+export const keyLine = z.object({ path: z.string(), line: z.int(), what: z.string() });
+
 /** What an attempt left: its whole work tree against the base. */
 export const attemptResult = z.object({
   base: z.string(),
@@ -92,6 +98,8 @@ export const attemptResult = z.object({
   deletions: z.int(),
   /** Things in the work tree that a patch cannot carry, by name: nested repositories, submodules, sockets … Never silently lost. */
   not_carried: z.array(z.object({ path: z.string(), what: z.string() })),
+  /** Lines that it adds and that look like a key, as the server found them when it took the result in. */
+  key_lines: z.array(keyLine).optional(),
 });
 export type AttemptResult = z.infer<typeof attemptResult>;
 

@@ -28,7 +28,7 @@ export async function chooseVariation(
 }
 
 function record(
-  { store: { db } }: Context,
+  { store: { db }, secrets }: Context,
   run: { no: number; id: string },
   request: SelectRequest,
   tx: Tx,
@@ -63,7 +63,12 @@ function record(
     });
   }
   const at = now();
-  const choice = { variation: index, attempt, reason: request.reason ?? null, chosen_at: at };
+  const choice = {
+    variation: index,
+    attempt,
+    reason: request.reason === undefined ? null : secrets.text(request.reason),
+    chosen_at: at,
+  };
   tx.run(
     db
       .insertInto('choices')

@@ -26,6 +26,7 @@ export function compareRun(rows: RunRows, found: ReadonlyMap<number, AttemptResu
       deletions: result?.deletions ?? null,
       tests_touched: result === null ? null : result.files.filter((file) => file.test).length,
       not_carried: result?.not_carried ?? [],
+      key_lines: result?.key_lines ?? [],
       usage: rows.usage.get(row.idx) ?? noUsage,
       running_ms: runningMs(row),
       log_complete: latest?.log_complete == null ? null : latest.log_complete === 1,

@@ -75,9 +75,10 @@ async function judge(
   }
   const [reason, message] =
     end.kind === 'eof' ? [end.eof.reason, end.eof.message] : [end.reason ?? 'lost', end.message];
+  const clean = (words: string | null): string | null => (words === null ? null : context.secrets.text(words));
   const outcome: Outcome = {
     ending: endingOf(reason, message, row.stop_reason),
-    eof: end.kind === 'eof' ? end.eof : null,
+    eof: end.kind === 'eof' ? { ...end.eof, message: clean(end.eof.message) } : null,
     result: null,
     gaps,
     complete: end.kind === 'eof' ? end.complete && gaps.length === 0 : end.kind === 'not_started',
@@ -117,6 +118,7 @@ async function judge(
   } else if (outcome.ending.status === 'succeeded') {
     outcome.ending = { status: 'failed', reason: 'result_failed', message: 'The recorder ended without a result.' };
   }
+  outcome.ending = { ...outcome.ending, message: clean(outcome.ending.message) };
   return outcome;
 }
 

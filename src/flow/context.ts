@@ -9,6 +9,7 @@ import type { Telemetry } from '../telemetry.ts';
 import type { Budgets } from './budget/budgets.ts';
 import type { Checkouts } from './checkouts.ts';
 import type { SandboxTrial } from './sandbox-trial.ts';
+import type { Cleaner, Secrets } from './secrets.ts';
 import type { TokenBook } from './tokens.ts';
 
 /** What every step of the flow works with. */
@@ -19,6 +20,8 @@ export interface Context {
   mirrors: Mirrors;
   checkouts: Checkouts;
   gateway: Gateway;
+  /** What nobody is to see. */
+  secrets: Secrets;
   budgets: Budgets;
   providers: Readonly<Record<string, ProviderConfig>>;
   /** Agents by name: the known ones and the configuration's own. */
@@ -60,6 +63,8 @@ export interface LiveAttempt extends AttemptCaller {
   noted: Set<string>;
   /** Its variation's own limit. */
   timeoutSeconds: number;
+  /** Takes secrets out of what it says; made when it says something. */
+  cleaner?: Cleaner;
   /** Milliseconds since the epoch at which the server itself stops it: a recorder that lives enforces the limit earlier. */
   deadline: number;
 }

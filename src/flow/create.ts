@@ -31,7 +31,11 @@ export function createFlow(context: RunningContext, conductor: Conductor, instal
 
   const shipping = new Map<string, Promise<Shipped>>();
 
-  const view = async (runId: string) => runView(await readRun(store, await findRun(store, runId)));
+  /** A run as people see it: a key that somebody put into the prompt is for its agents only. */
+  const view = async (runId: string) => {
+    const run = await findRun(store, runId);
+    return runView(await readRun(store, { ...run, prompt: context.secrets.text(run.prompt) }));
+  };
 
   const countByStatus = async (table: 'runs' | 'variations') => {
     const rows = await db
@@ -48,7 +52,7 @@ export function createFlow(context: RunningContext, conductor: Conductor, instal
       conductor.kick();
       return submitted;
     },
-    list: (query) => listRuns(store, query),
+    list: (query) => listRuns(context, query),
     run: view,
     status: async (runId) => {
       const run = await findRun(store, runId);

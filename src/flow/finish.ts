@@ -7,6 +7,7 @@ import type { EndReason, VariationStatus } from '../contract/run.ts';
 import { AppError, toAppError } from '../errors.ts';
 import { verifyPatch } from '../git/verify.ts';
 import type { Context, RunningContext } from './context.ts';
+import { findInPatch } from './patch-secrets.ts';
 
 /** What an attempt's end means for its variation, and the taking in of its result. */
 
@@ -93,7 +94,7 @@ export function patchPath(context: { config: Pick<Context['config'], 'data_dir'>
 
 /**
  * Takes in what an attempt says it left: the patch is copied, its hash compared, and proved to turn the base into exactly the tree
- * that was recorded. Errors: patch_invalid; any other says nothing about the result.
+ * that was recorded. One that holds a secret of this server's is refused as well. Errors: patch_invalid; any other says nothing about the result.
  *
  * @param stated the payload of the recorder's `result` envelope.
  */
@@ -133,6 +134,14 @@ export async function takeIn(
       checkout: await context.checkouts.of(run),
       expectedTree: result.tree,
     });
+    const { known, shapes } = await findInPatch(copy, context.secrets.finder());
+    if (known !== null) {
+      throw new AppError(
+        'patch_invalid',
+        `The patch holds a secret that agents are not given: ${known.what}, in ${known.path}, line ${known.line}. It is neither kept nor shipped; what the agent left stays in the attempt's folder.`,
+      );
+    }
+    if (shapes.length > 0) result.key_lines = shapes;
     await rename(copy, target);
   } catch (error) {
     await rm(copy, { force: true });

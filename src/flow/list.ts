@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { RunPage } from '../contract/api.ts';
 import type { RunStatus, VariationStatus } from '../contract/run.ts';
 import { AppError } from '../errors.ts';
-import type { Store } from '../store/store.ts';
+import type { Context } from './context.ts';
 import { findChoices } from './rows.ts';
 import { summaryView } from './views.ts';
 
@@ -11,7 +11,7 @@ import { summaryView } from './views.ts';
  * Errors: invalid_cursor.
  */
 export async function listRuns(
-  store: Store,
+  { store, secrets }: Pick<Context, 'store' | 'secrets'>,
   query: { cursor?: string | undefined; limit: number; status?: RunStatus | undefined },
 ): Promise<RunPage> {
   const before = query.cursor === undefined ? undefined : decodeCursor(query.cursor);
@@ -34,12 +34,18 @@ export async function listRuns(
   const choices = await findChoices(store, numbers);
   const last = runs.at(-1);
   return {
-    runs: runs.map((run) => summaryView(run, statuses.get(run.no) ?? [], choices.get(run.no) ?? null)),
+    runs: runs.map((run) =>
+      summaryView(
+        { ...run, prompt: secrets.text(run.prompt) },
+        statuses.get(run.no) ?? [],
+        choices.get(run.no) ?? null,
+      ),
+    ),
     next_cursor: found.length > query.limit && last !== undefined ? encodeCursor(last.no) : null,
   };
 }
 
-function statusesOf(store: Store, runs: number[]) {
+function statusesOf(store: Context['store'], runs: number[]) {
   return store.db.selectFrom('variations').select(['run', 'status']).where('run', 'in', runs).execute();
 }
 

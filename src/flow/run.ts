@@ -6,7 +6,7 @@ import type { NewEvent, Tx } from '../store/store.ts';
 import { watchClocks } from './clocks.ts';
 import { completeAttempt } from './complete.ts';
 import type { LiveAttempt, RunningContext } from './context.ts';
-import { ingestBatch } from './ingest.ts';
+import { eventsOf, ingestBatch } from './ingest.ts';
 import { moveVariation, settleRun } from './moves.ts';
 import { persist } from './persist.ts';
 import { planAttempt } from './start.ts';
@@ -181,7 +181,10 @@ export function createConductor(context: RunningContext): Conductor {
     batch: async (attemptId, batch) => {
       const attempt = live.get(attemptId);
       if (attempt === undefined) return;
-      await keepTrying(attemptId, 'what the attempt said', BATCH_TRIES, () => ingestBatch(context, attempt, batch));
+      const made = eventsOf(context, attempt, batch);
+      await keepTrying(attemptId, 'what the attempt said', BATCH_TRIES, () =>
+        ingestBatch(context, attempt, batch, made),
+      );
     },
     waiting: async (attemptId, what) => {
       const attempt = live.get(attemptId);

@@ -45,7 +45,8 @@ export async function shipVariation(context: Context, runId: string, request: Sh
         base: run.base,
         patchFile,
         tree: result.tree,
-        message: request.message ?? shipMessage(run, { ...variation, index }),
+        message:
+          request.message ?? shipMessage({ ...run, prompt: context.secrets.text(run.prompt) }, { ...variation, index }),
         // Of the work, not of the shipping: the same choice shipped twice is the same commit, and no conflict.
         date: new Date(attempt.ended_at ?? run.created_at),
         author: SHIP_AUTHOR,

@@ -116,7 +116,7 @@ export async function planAttempt(
 }
 
 /** What a spec is made of, beside the rows. */
-export type SpecSources = Pick<RunningContext, 'agents' | 'config'>;
+export type SpecSources = Pick<RunningContext, 'agents' | 'config' | 'secrets'>;
 
 /** What an attempt is to do, as the rows say it: the same at its start and whenever its recorder asks again. */
 export function specOf(
@@ -150,6 +150,7 @@ export function specOf(
     model: variation.model,
     dialect: variation.dialect,
     work: task.work,
+    secrets: context.secrets.prints(),
     limits: JSON.parse(variation.limits) as Limits,
   };
 }

@@ -1,11 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import type { EnvelopeType } from '../contract/envelope.ts';
 import { frameOf } from '../contract/event.ts';
+import { noSecrets } from '../../test/support/secrets.ts';
 import { eventOf } from './stream.ts';
 
 const attempt = { runNo: 1, runId: 'run', variation: 0, attempt: 2, attemptId: 'a', attemptNo: 9, model: 'm/n' };
 const event = (type: EnvelopeType, data: string) =>
-  eventOf(attempt, { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data });
+  eventOf(
+    attempt,
+    { attempt: 'a', seq: 4, span: 2, ts: '2026-01-01T00:00:00.000Z', type, data },
+    noSecrets().cleaner(),
+  );
 const update = (value: object) =>
   JSON.stringify({ jsonrpc: '2.0', method: 'session/update', params: { sessionId: 's', update: value } });
 
@@ -60,5 +65,26 @@ describe('eventOf', () => {
     const made = event('acp', '{"jsonrpc":"2.0",\r\r"method":"x"\n}');
     expect(frameOf(1, made.type, made.data).match(/[\r\n]/g)).toHaveLength(4);
     expect(JSON.parse(made.data).message).toEqual({ jsonrpc: '2.0', method: 'x' });
+  });
+});
+
+it('takes secrets out, also where a recorder let them through letter by letter, and nothing else', () => {
+  const secret = `ghp_${'aB3d'.repeat(9)}`;
+  const cleaner = noSecrets().cleaner();
+  const said = [...`it is ${secret} there`].map((text) => {
+    const data = update({ sessionUpdate: 'agent_message_chunk', content: { type: 'text', text } });
+    const { data: event } = eventOf(
+      attempt,
+      { attempt: 'a', seq: 1, span: 1, ts: '2026-01-01T00:00:00.000Z', type: 'acp', data },
+      cleaner,
+    );
+    return JSON.parse(event) as { content: string; message: { params: { update: { content: { text: string } } } } };
+  });
+  const text = said.map(({ content }) => content).join('');
+  expect(text).toMatch(/^it is ghp_[a-zA-Z0-9]{0,8}\[redacted: github token\] there$/);
+  expect(said.map(({ message }) => message.params.update.content.text).join('')).toBe(text);
+  expect(JSON.parse(event('stderr', JSON.stringify({ text: `x ${secret}` })).data)).toMatchObject({
+    content: 'x [redacted: github token]',
+    message: { text: 'x [redacted: github token]' },
   });
 });

@@ -1,16 +1,19 @@
 import { ENVELOPE_TYPES, type Envelope } from '../contract/envelope.ts';
+import { PIECES } from '../redaction/pieces.ts';
 import type { NewEvent } from '../store/store.ts';
 import type { AttemptCaller } from './context.ts';
+import type { Cleaner } from './secrets.ts';
 
 /** Step 3: what a recorder wrote becomes events of the log. */
 
 /**
  * The event of one envelope. The payload stands in it verbatim as `message`; `kind` and `content` are read from it so that
  * a reader need not know ACP.
+ *
+ * @param cleaner takes out what nobody is to see; a payload comes back as it was where there is nothing
  */
-export function eventOf(attempt: AttemptCaller, envelope: Envelope): NewEvent {
-  const payload = oneLine(envelope.data);
-  const { kind, content, isError } = readPayload(envelope.type, payload);
+export function eventOf(attempt: AttemptCaller, envelope: Envelope, cleaner: Cleaner): NewEvent {
+  const { payload, kind, content, isError } = cleaned(oneLine(envelope.data), envelope.type, cleaner);
   const head = JSON.stringify({
     run_id: attempt.runId,
     variation_id: attempt.variation,
@@ -32,6 +35,17 @@ export function eventOf(attempt: AttemptCaller, envelope: Envelope): NewEvent {
   };
 }
 
+/** A payload without secrets, and what is read from it. */
+function cleaned(said: string, type: Envelope['type'], cleaner: Cleaner): Reading & { payload: string } {
+  const reading = readPayload(type, said);
+  // A piece is looked at before all else: what of it is the end of a secret only the text before it knows.
+  if (reading.content !== null && reading.isPiece) {
+    return { ...reading, ...cleaner.piece(reading.kind, said, reading.content) };
+  }
+  const payload = cleaner.json(said);
+  return payload === said ? { ...reading, payload } : { ...readPayload(type, payload), payload };
+}
+
 /**
  * JSON text without raw line breaks. Raw CR and LF are legal JSON only between tokens, where a space means the same; in an SSE
  * frame a CR would end the line.
@@ -44,6 +58,8 @@ interface Reading {
   kind: string;
   content: string | null;
   isError: boolean;
+  /** Whether its content is a piece of a text. */
+  isPiece: boolean;
 }
 
 function readPayload(type: Envelope['type'], payload: string): Reading {
@@ -56,6 +72,7 @@ function readPayload(type: Envelope['type'], payload: string): Reading {
     kind: type,
     content: typeof text === 'string' ? text : typeof message === 'string' ? message : null,
     isError: type === 'note' && typeof code === 'string' && ERROR_NOTES.has(code),
+    isPiece: false,
   };
 }
 
@@ -77,14 +94,17 @@ function readAcp(message: unknown): Reading {
   const update = field(field(message, 'params'), 'update');
   const kind = field(update, 'sessionUpdate');
   // The words for what is not the agent's (a note, a result, what was sent to it) are no kinds that it can take.
-  if (typeof kind === 'string' && !OURS.has(kind)) return { kind, content: textOf(update, kind), isError: false };
+  if (typeof kind === 'string' && !OURS.has(kind)) {
+    const isPiece = PIECES.has(kind) && typeof field(field(update, 'content'), 'text') === 'string';
+    return { kind, content: textOf(update, kind), isError: false, isPiece };
+  }
   const error = field(message, 'error');
   if (error !== undefined) {
     const detail = field(field(error, 'data'), 'message');
     const text = typeof detail === 'string' ? detail : field(error, 'message');
-    return { kind: 'acp', content: typeof text === 'string' ? text : null, isError: true };
+    return { kind: 'acp', content: typeof text === 'string' ? text : null, isError: true, isPiece: false };
   }
-  return { kind: 'acp', content: null, isError: false };
+  return { kind: 'acp', content: null, isError: false, isPiece: false };
 }
 
 function textOf(update: unknown, kind: string): string | null {

@@ -16,6 +16,7 @@ import { checkAgentThere } from './agents.ts';
 import type { Context, RunningContext } from './context.ts';
 import { serverEvent } from './moves.ts';
 import { isolationOf, withoutSandbox } from './sandbox.ts';
+import { passwordIn } from './secrets.ts';
 import { strategiesOf } from './strategies.ts';
 
 /** Step 1: a request is checked whole, its commit pinned, and the run stored with its variations queued. */
@@ -33,7 +34,10 @@ export type PlannedVariation = Pick<
  * sandbox_unavailable, and those of the repository.
  */
 export async function submitRun(context: RunningContext, request: SubmitRequest): Promise<Submitted> {
-  checkPrompt(request.prompt);
+  for (const { value, what } of passwordIn(request.repository, 'password of the repository')) {
+    context.secrets.learn(value, what);
+  }
+  checkPrompt(context, request.prompt);
   const variations = planVariations(context, request);
   checkImage(context, request.image);
   const unsandboxed = await withoutSandbox(context, request.sandbox);
@@ -115,8 +119,11 @@ export async function submitRun(context: RunningContext, request: SubmitRequest)
   };
 }
 
-/** Errors: invalid_prompt. */
-export function checkPrompt(prompt: string): void {
+/**
+ * What this server keeps from agents must not be told them by hand; a key that it does not know is the user's own business. Errors:
+ * invalid_prompt.
+ */
+export function checkPrompt({ secrets }: Pick<Context, 'secrets'>, prompt: string): void {
   if (prompt.trim() === '')
     throw new AppError('invalid_prompt', 'The prompt is empty.', { hint: 'Say what is to be done.' });
   if (!prompt.isWellFormed())
@@ -127,6 +134,12 @@ export function checkPrompt(prompt: string): void {
   if (bytes > MAX_PROMPT_BYTES) {
     throw new AppError('invalid_prompt', `The prompt has ${bytes} bytes; at most ${MAX_PROMPT_BYTES} are taken.`, {
       hint: 'Put the long part into a file of the repository and name it in the prompt.',
+    });
+  }
+  const [found] = secrets.finder().findKnown(prompt);
+  if (found !== undefined) {
+    throw new AppError('invalid_prompt', `The prompt holds a secret that agents are not given: ${found.what}.`, {
+      hint: 'Take it out. Agents reach models through AIdeator, which adds the keys itself.',
     });
   }
 }

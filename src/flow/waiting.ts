@@ -6,10 +6,11 @@ import { serverEvent } from './moves.ts';
 export async function noteWaiting(
   context: RunningContext,
   attempt: LiveAttempt,
-  { reason, message }: { reason: string; message: string },
+  { reason, message: said }: { reason: string; message: string },
 ): Promise<void> {
   const { db } = context.store;
   const since = now();
+  const message = context.secrets.text(said);
   await context.store.write({
     within: (tx, emit) => {
       tx.run(

@@ -165,7 +165,12 @@ describe('the gateway itself', () => {
     expect(await gateway.recorded(1)).toMatchObject([{ status: 500, tokens: { input: null }, costMicrodollars: null }]);
     expect(warned).toEqual([
       [
-        { attempt: 'attempt-1', model: 'p/m', status: 500, error: 'provider answered 500: bad ***' },
+        {
+          attempt: 'attempt-1',
+          model: 'p/m',
+          status: 500,
+          error: 'provider answered 500: bad [redacted: key of the provider]',
+        },
         'model call failed',
       ],
     ]);

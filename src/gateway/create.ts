@@ -28,6 +28,8 @@ export interface GatewayDeps {
   patienceMs?: number;
   /** One more, or one less, waits for a provider. */
   onWaiting?: (providerName: string, change: 1 | -1) => void;
+  /** Takes out of words what nobody is to see, beside the secrets of the provider itself. */
+  redact?: (text: string) => string;
   log?: { warn(facts: object, message: string): void };
 }
 
@@ -36,6 +38,7 @@ const PATIENCE_MS = 120_000;
 
 /** The gateway. Nothing is connected to until the first call. */
 export function createGateway(deps: GatewayDeps): Gateway {
+  const { redact = (text: string): string => text } = deps;
   const connections = openConnections(deps.proxyEnv);
   const scripted = new Map(
     Object.entries(deps.scripts ?? {}).map(([name, script]) => [name, createScriptedModel(script)]),
@@ -62,6 +65,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     maxRequestBytes: deps.maxRequestBytes ?? MAX_REQUEST_BYTES,
     patienceMs: deps.patienceMs ?? PATIENCE_MS,
     onWaiting: (name, change) => deps.onWaiting?.(name, change),
+    redact,
   };
   let closing = false;
 
@@ -75,7 +79,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const started = performance.now();
     const dialect = dialectOfPath((request.url ?? '').split('?', 1)[0] ?? '');
     const call = new AbortController();
-    const progress = begin(caller.model);
+    const progress = begin(caller.model, redact);
     const left = (): void => {
       if (!response.writableFinished)
         call.abort(new CallFault(499, 'provider_error', 'The agent closed its connection before the answer was over.'));

@@ -14,7 +14,7 @@ describe.each(dialects)('%s', (dialect) => {
     expect(got.status).toBe(401);
     expect(errorIn(got.text)).toEqual({
       code: 'provider_key_refused',
-      message: expect.stringContaining('Incorrect API key provided: ***'),
+      message: expect.stringContaining('Incorrect API key provided: [redacted: key of the provider]'),
     });
     const [call] = await gateway.recorded(1);
     expect(call?.error).toMatch(/^provider refused the key \(from environment TEST_KEY\): 401/);
@@ -35,11 +35,18 @@ describe.each(dialects)('%s', (dialect) => {
     const got = await post(gateway.baseUrl, dialect);
     expect(got).toMatchObject({
       status: 529,
-      text: JSON.stringify({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded for ***' } }),
+      text: JSON.stringify({
+        type: 'error',
+        error: { type: 'overloaded_error', message: 'Overloaded for [redacted: key of the provider]' },
+      }),
     });
     expect(got.headers.get('retry-after')).toBe('3');
     expect(await gateway.recorded(1)).toMatchObject([
-      { status: 529, error: 'provider answered 529: overloaded_error: Overloaded for ***', costMicrodollars: 0 },
+      {
+        status: 529,
+        error: 'provider answered 529: overloaded_error: Overloaded for [redacted: key of the provider]',
+        costMicrodollars: 0,
+      },
     ]);
   });
 
@@ -179,7 +186,7 @@ describe.each(dialects)('%s', (dialect) => {
       { 'content-type': 'text/html', 'retry-after': '9' },
       `<h1>${KEY}</h1>`,
       503,
-      'answered 503 with text/html: <h1>***</h1>',
+      'answered 503 with text/html: <h1>[redacted: key of the provider]</h1>',
     ],
     [
       'a packed answer',

@@ -6,8 +6,12 @@ const KEY = 'sk-canary-0123456789/abc';
 describe('mask', () => {
   test('takes a key out of a text, however it is escaped', () => {
     const mask = createMask([KEY, null, '']);
-    expect(mask.text(`a ${KEY} b ${KEY.replace('/', '\\/')} c`)).toBe('a *** b *** c');
-    expect(createMask(['with"quote-and-more']).text('{"m":"with\\"quote-and-more"}')).toBe('{"m":"***"}');
+    expect(mask.text(`a ${KEY} b ${KEY.replace('/', '\\/')} c`)).toBe(
+      'a [redacted: key of the provider] b [redacted: key of the provider] c',
+    );
+    expect(createMask(['with"quote-and-more']).text('{"m":"with\\"quote-and-more"}')).toBe(
+      '{"m":"[redacted: key of the provider]"}',
+    );
     expect(createMask([]).text(KEY)).toBe(KEY);
   });
 

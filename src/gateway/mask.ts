@@ -1,3 +1,6 @@
+import { markOf } from '../redaction/redact.ts';
+import { spellingsOf } from '../redaction/spellings.ts';
+
 /** Takes a provider's secrets out of whatever it says. */
 export interface Mask {
   /** For messages and error bodies. */
@@ -10,12 +13,21 @@ export interface Mask {
 const SHORTEST_IN_STREAM = 16;
 const STAR = 0x2a;
 
-/** A mask for these secrets, also as JSON escapes them. */
-export function createMask(secrets: ReadonlyArray<string | null>): Mask {
+/**
+ * A mask for these secrets, in all spellings.
+ *
+ * @param redact takes what else nobody is to see out of words. Not out of a stream: what a model writes for an agent is its work, and
+ *   a key of an example in it has to stay as it is.
+ */
+export function createMask(
+  secrets: ReadonlyArray<string | null>,
+  redact: (text: string) => string = (text) => text,
+): Mask {
   const words = [...new Set(secrets.flatMap(spellings))];
-  const inStream = words.map((word) => Buffer.from(word)).filter((word) => word.length >= SHORTEST_IN_STREAM);
+  const inStream = words.filter((word) => word.length >= SHORTEST_IN_STREAM).map((word) => Buffer.from(word));
+  const mark = markOf('key of the provider');
   return {
-    text: (text) => words.reduce((masked, word) => masked.replaceAll(word, '***'), plain(text)),
+    text: (text) => redact(words.reduce((masked, word) => masked.replaceAll(word, mark), plain(text))),
     stream: () => streamMask(inStream),
   };
 }
@@ -28,10 +40,13 @@ function plain(text: string): string {
   });
 }
 
+/** The longest first: one may be a part of another. In base64 only what is no ordinary word. */
 function spellings(secret: string | null): string[] {
   if (secret === null || secret === '') return [];
-  const escaped = JSON.stringify(secret).slice(1, -1);
-  return [secret, escaped, escaped.replaceAll('/', '\\/')];
+  return spellingsOf(secret)
+    .filter(({ text, isBase64 }) => !isBase64 || text.length >= SHORTEST_IN_STREAM)
+    .map(({ text }) => text)
+    .toSorted((a, b) => b.length - a.length);
 }
 
 function streamMask(secrets: readonly Buffer[]): { push(chunk: Buffer): Buffer; end(): Buffer } {

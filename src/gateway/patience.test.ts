@@ -190,6 +190,6 @@ test('headers that are configured go to the provider, and a secret in one stays 
   });
   const got = await post(gateway.baseUrl, 'openai');
   expect(upstream.requests[0]?.headers).toMatchObject({ 'x-org': secret, 'x-tag': 'is' });
-  expect(errorIn(got.text).message).toBe('who is ***?');
+  expect(errorIn(got.text).message).toBe('who is [redacted: key of the provider]?');
   expect(JSON.stringify(await gateway.recorded(1))).not.toContain(secret);
 });

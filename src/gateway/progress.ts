@@ -23,7 +23,7 @@ export interface Progress {
   fault: CallFault | null;
 }
 
-export function begin(model: string): Progress {
+export function begin(model: string, redact: (text: string) => string): Progress {
   return {
     // What nginx writes of a client that left before it had a status.
     status: 499,
@@ -31,7 +31,7 @@ export function begin(model: string): Progress {
     sent: false,
     counting: false,
     waitedMs: 0,
-    mask: createMask([]),
+    mask: createMask([], redact),
     answer: null,
     meter: null,
     fault: null,

@@ -29,6 +29,8 @@ export interface Shared {
   patienceMs: number;
   /** One more, or one less, waits for a provider. */
   onWaiting(providerName: string, change: 1 | -1): void;
+  /** Takes out of words what nobody is to see. */
+  redact(text: string): string;
 }
 
 export interface Serving {
@@ -54,7 +56,10 @@ export async function serve(serving: Serving, shared: Shared): Promise<void> {
   });
   const { providerName, provider } = accepted.target;
   progress.model = accepted.fullName;
-  progress.mask = createMask([provider.key, passwordOf(provider.baseUrl), ...secretsIn(provider.headers)]);
+  progress.mask = createMask(
+    [provider.key, passwordOf(provider.baseUrl), ...secretsIn(provider.headers)],
+    shared.redact,
+  );
   shared.keys.check(providerName, provider.key);
   if (!progress.counting) await serving.booking.reserve(claimOf(accepted, shared.prices), signal);
   const clock = createClock(call);

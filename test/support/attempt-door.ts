@@ -13,6 +13,7 @@ import { createPods } from '../../src/runtime/kubernetes/pods.ts';
 import { git } from './attempt.ts';
 import { mirrorScene, type MirrorScene } from './mirrors.ts';
 import { runRow, testStore } from './store.ts';
+import { noSecrets } from './secrets.ts';
 import { tempDir } from './temp.ts';
 
 type Holder = AttemptCaller & { stopped: AbortController };
@@ -50,7 +51,7 @@ export async function openAttemptDoor(options: { scene?: MirrorScene; git?: Git;
   const dataDir = tempDir();
   const tokens = createTokenBook<Holder>();
   const { config } = loadConfig({ env: { HOME: tempDir(), AIDEATOR_RUNTIME: 'kubernetes' } });
-  const context = { store, config, mirrors: scene.mirrors, agents: new Map<string, never>() };
+  const context = { store, config, mirrors: scene.mirrors, agents: new Map<string, never>(), secrets: noSecrets() };
   const errors: unknown[] = [];
   const door = await openDoor<Holder>({
     listen: { host: '127.0.0.1', port: 0 },

@@ -8,6 +8,7 @@ import type { EarlierWork } from '../../src/contract/attempt.ts';
 import type { ClaimedAttempt } from '../../src/contract/attempt-door.ts';
 import { pod, type LastWord } from '../../src/contract/pod.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
+import { noPrints } from '../../src/contract/secrets.ts';
 import { createLineSplitter } from '../../src/agent/line-splitter.ts';
 import { podPaths, ROOT_VARIABLE, type PodPaths } from '../../src/agent/pod/pod-paths.ts';
 import { openPodDoor, type PodDoor, type PodDoorOptions } from './pod-door.ts';
@@ -83,6 +84,7 @@ export async function makePod(options: TestPodOptions = {}): Promise<TestPod> {
     sandbox: NO_SANDBOX,
     egress: false,
     work: options.work ?? null,
+    secrets: noPrints,
     model: 'test/model-1',
     dialect: 'anthropic',
     repository: { base: repository.head() },

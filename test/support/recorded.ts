@@ -9,6 +9,7 @@ import type { AttemptResult, AttemptSpec, Eof } from '../../src/contract/attempt
 import { createDecoder } from '../../src/contract/envelope-codec.ts';
 import type { Envelope } from '../../src/contract/envelope.ts';
 import { defaultLimits, type Limits } from '../../src/contract/run.ts';
+import { noPrints } from '../../src/contract/secrets.ts';
 import { makeRepository, plainGit } from './repository.ts';
 import { tempDir } from './temp.ts';
 
@@ -99,6 +100,7 @@ export function prepareAttempt(options: PrepareOptions = {}): PreparedAttempt {
     sandbox: options.sandbox === undefined ? NO_SANDBOX : sandboxFor(root, options.sandbox),
     egress: false,
     work: null,
+    secrets: noPrints,
     model: 'test/model-1',
     dialect: 'anthropic',
     door: { socket: join(root, 'door.sock'), token: 'token-of-the-attempt' },

@@ -5,6 +5,7 @@ import { newAttemptId } from '../../src/contract/ids.ts';
 import { kubernetesSettings } from '../../src/contract/kubernetes.ts';
 import { jobName } from '../../src/contract/pod.ts';
 import { defaultLimits } from '../../src/contract/run.ts';
+import { noPrints } from '../../src/contract/secrets.ts';
 import { createKubernetesRuntime } from '../../src/runtime/kubernetes/kubernetes.ts';
 import { createPods } from '../../src/runtime/kubernetes/pods.ts';
 import type { AttemptEnd, Runtime } from '../../src/runtime/runtime.ts';
@@ -33,6 +34,7 @@ export function specOf(run = 'k3xyzabcde'): AttemptSpec {
     sandbox: NO_SANDBOX,
     egress: false,
     work: null,
+    secrets: noPrints,
     model: 'scripted/any',
     dialect: 'anthropic',
     door: { token: 'at_secret' },

@@ -4,7 +4,10 @@ import type { AttemptSpec, Eof } from '../../contract/attempt.ts';
 import { toAppError } from '../../errors.ts';
 import type { Git } from '../../git/command.ts';
 import { shorten, type Ending } from '../end-words.ts';
+import { createFinder } from '../../redaction/finder.ts';
+import { printsOf } from '../../redaction/prints.ts';
 import { openJournal, type Journal } from '../journal.ts';
+import { redacted } from '../redaction/redacting-journal.ts';
 import type { Place } from '../place.ts';
 import { noResult, takeResult } from '../result.ts';
 import type { FoundJournal } from './found-journal.ts';
@@ -30,12 +33,14 @@ export interface LostAttempt {
 export async function closeLost(lost: LostAttempt): Promise<Eof> {
   const { spec, place, git, found } = lost;
   const started = performance.now();
-  const journal = await openJournal({
+  const finder = createFinder([spec.secrets, printsOf([{ value: spec.door.token, what: 'attempt token' }])]);
+  const opened = await openJournal({
     ...place.journal,
     path: place.paths.journal,
     attempt: spec.attempt_id,
     onTrouble: () => undefined,
   });
+  const journal = redacted(opened, finder);
   const message = 'The recorder died and was started again; the agent was ended with it.';
   journal.note('recorder_restarted', message, { pid: process.pid, version: lost.version });
   const heartbeat = setInterval(() => journal.heartbeat(), 15_000);

@@ -26,7 +26,7 @@ export async function followUp(
   index: number,
   { prompt }: PromptRequest,
 ): Promise<Prompted & { run: number }> {
-  checkPrompt(prompt);
+  checkPrompt(context, prompt);
   const { store } = context;
   const { no: run } = await findRun(store, runId);
   await findVariation(store, { no: run, id: runId }, index);
@@ -38,7 +38,7 @@ export async function followUp(
 }
 
 function record(
-  { store: { db } }: Context,
+  { store: { db }, secrets }: Context,
   { run, runId, index, prompt }: { run: number; runId: string; index: number; prompt: string },
   tx: Tx,
   emit: (event: NewEvent) => void,
@@ -60,7 +60,8 @@ function record(
     });
   }
   const said = { run_id: runId, variation_id: index, waiting: before + 1 };
-  const shown = prompt.length > SHOWN ? `${prompt.slice(0, SHOWN).toWellFormed()}…` : prompt;
+  const clean = secrets.text(prompt);
+  const shown = clean.length > SHOWN ? `${clean.slice(0, SHOWN).toWellFormed()}…` : clean;
   const tell = (promptId: number, facts: object): void =>
     emit(
       serverEvent(run, index, 'prompt_queued', {

@@ -20,7 +20,7 @@ import { addPrompt } from './prompts.ts';
  */
 export async function forkVariation(context: Context, runId: string, request: ForkRequest): Promise<Forked> {
   const { from, attempt, prompt, ...asked } = request;
-  checkPrompt(prompt);
+  checkPrompt(context, prompt);
   const { store } = context;
   const run = await findRun(store, runId);
   const source = await findVariation(store, run, from);
@@ -41,7 +41,7 @@ export async function forkVariation(context: Context, runId: string, request: Fo
 }
 
 function record(
-  { store: { db } }: Context,
+  { store: { db }, secrets }: Context,
   fork: {
     run: { no: number; id: string };
     from: number;
@@ -105,7 +105,8 @@ function record(
       forked_from: forkedFrom,
     }),
   );
-  const content = fork.prompt.length > 2000 ? `${fork.prompt.slice(0, 2000).toWellFormed()}…` : fork.prompt;
+  const clean = secrets.text(fork.prompt);
+  const content = clean.length > 2000 ? `${clean.slice(0, 2000).toWellFormed()}…` : clean;
   const told = { ...base, prompt_id: promptId, becomes: 'new_attempt', forked_from: forkedFrom, content };
   emit(serverEvent(run, index, 'prompt_queued', told));
   settleRun(db, tx, emit, run);

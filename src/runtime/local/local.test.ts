@@ -6,6 +6,7 @@ import { NO_SANDBOX } from '../../contract/sandbox.ts';
 import type { AttemptSpec } from '../../contract/attempt.ts';
 import { newAttemptId } from '../../contract/ids.ts';
 import { defaultLimits } from '../../contract/run.ts';
+import { noPrints } from '../../contract/secrets.ts';
 import { git, makeAttempt } from '../../../test/support/attempt.ts';
 import { tempDir } from '../../../test/support/temp.ts';
 import { until } from '../../../test/support/until.ts';
@@ -86,6 +87,7 @@ async function specOf(...behaviour: string[]): Promise<AttemptSpec> {
     sandbox: NO_SANDBOX,
     egress: false,
     work: null,
+    secrets: noPrints,
     model: 'scripted/any',
     dialect: 'anthropic',
     door: { socket: '/nowhere/door.sock', token: 'at_x' },
