@@ -56,13 +56,14 @@ async function one(agent: string): Promise<Seen> {
     failed: failed.map(({ name, text }) => `${name}: ${text}`),
     write: checked.write,
     cancel: checked.cancel,
-    peakBytes: memory.stop(),
+    peakBytes: memory.stop(checked.run.variations.flatMap(({ attempts }) => attempts.map((each) => each.attempt_id))),
   };
 }
 
 /** The most that all processes of an attempt took at once: their proportional set sizes, looked at five times a second. */
-function watchMemory(): { stop(): number | null } {
-  let peak = 0;
+function watchMemory(): { stop(attempts: readonly string[]): number | null } {
+  // Of every attempt on the machine: which are this run's is known at its end.
+  const peaks = new Map<string, number>();
   const timer = setInterval(() => {
     const sums = new Map<string, number>();
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -75,12 +76,13 @@ function watchMemory(): { stop(): number | null } {
         // It has ended meanwhile, or is somebody else's.
       }
     }
-    peak = Math.max(peak, ...sums.values());
+    for (const [attempt, bytes] of sums) peaks.set(attempt, Math.max(bytes, peaks.get(attempt) ?? 0));
   }, 200);
   return {
-    stop: () => {
+    stop: (attempts) => {
       clearInterval(timer);
-      return peak === 0 ? null : peak;
+      const own = attempts.flatMap((attempt) => peaks.get(attempt) ?? []);
+      return own.length === 0 ? null : Math.max(...own);
     },
   };
 }
