@@ -14,7 +14,7 @@ COPY src src
 ARG SOURCE_DATE_EPOCH=0
 RUN node scripts/build.mjs \
     && node scripts/image-tree.mjs /out/api dist \
-    && node scripts/image-tree.mjs /out/agent dist/agent dist/contract dist/git dist/errors.js
+    && node scripts/image-tree.mjs /out/agent dist/agent dist/contract dist/git dist/redaction dist/errors.js
 
 # Compiled modules are kept: Node then starts sooner. The cache is of one user, one path and one kind of processor: elsewhere it is not
 # used, and nothing else happens. With a fixed seed the same sources make (nearly) the same bytes.

@@ -97,3 +97,10 @@ it('the bin loads nothing but Node before it has looked at the version', () => {
   expect(loaded).not.toEqual([]);
   expect(loaded.filter((from) => !from?.startsWith('node:'))).toEqual([]);
 });
+
+it('the agent image has the rooms that an agent may import, and no other', () => {
+  const [, folders = ''] =
+    /image-tree\.mjs \/out\/agent (.*)/.exec(readFileSync(join(root, 'Dockerfile'), 'utf8')) ?? [];
+  const expected = ['agent', ...(open['agent'] ?? [])].map((room) => `dist/${room}`);
+  expect(folders.split(' ').toSorted()).toEqual([...expected, 'dist/errors.js'].toSorted());
+});
