@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync, writeFileSync, writeSync, mkdirSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -47,6 +48,20 @@ function ask(method: string, params: object): Promise<unknown> {
   const id = `q${asked}`;
   send({ id, method, params });
   return new Promise((resolve) => answers.set(id, resolve));
+}
+
+/** What comes of CONNECT by the proxy that it was told of: `200 <the host's first words>`, or the refusal's status. */
+function reach(authority: string): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const sent = request(process.env['HTTPS_PROXY'] ?? 'http://127.0.0.1:9', { method: 'CONNECT', path: authority });
+  sent.once('connect', ({ statusCode }, socket) => {
+    if (statusCode === 200) socket.once('data', (words: Buffer) => resolve(`200 ${words.toString()}`));
+    else resolve(String(statusCode));
+  });
+  sent.once('response', ({ statusCode }) => resolve(String(statusCode)));
+  sent.once('error', ({ message }) => resolve(message));
+  sent.end();
+  return promise;
 }
 
 /** What the prompt does, by behaviour; returns the stop reason, or never. */
@@ -99,6 +114,8 @@ const turns: Record<string, (prompt: string) => Promise<string> | string> = {
         say(`${name} is ${existsSync(name) ? JSON.stringify(readFileSync(name, 'utf8')) : 'not there'}`);
       else if (verb === 'say') say(rest);
       else if (verb === 'repeat') say(prompt);
+      else if (verb === 'pause') await wait(Number(rest));
+      else if (verb === 'reach') say(await reach(rest));
       else if (verb === 'gate') while (!existsSync(rest) && !cancelled) await wait(5);
       else if (verb === 'tool') {
         const call = { toolCallId: rest, title: `Run ${rest}`, kind: 'execute', status: 'completed' };
