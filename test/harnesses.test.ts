@@ -8,7 +8,7 @@ import { startHouse } from '../src/compose.ts';
 import type { Comparison, Run } from '../src/contract/api.ts';
 import type { Dialect } from '../src/contract/dialect.ts';
 import { knownAgents } from '../src/agent/catalog.ts';
-import { agentsDir, installedHarnesses } from './support/harnesses.ts';
+import { agentsDir, installedHarnesses, mixedScript } from './support/harnesses.ts';
 import { startTestHouse, testEnv } from './support/house.ts';
 import { noSandbox } from './support/sandbox.ts';
 import { gitAs, sourceRepository } from './support/sources.ts';
@@ -98,25 +98,3 @@ describe.skipIf(harnesses.length < 2)('a mixed run', () => {
     },
   );
 });
-
-/** One script for all of them: the first of the shells that an agent offers is called. */
-const mixedScript = `
-models:
-  any:
-    conversations:
-      - when: title generator
-        turns: [{ text: A value }]
-      - turns:
-          - first_of:
-              - thinking: I set the value with one command.
-                tools:
-                  - first_of:
-                      - { name: exec_command, input: { cmd: echo set > value.txt } }
-                      - { name: shell_command, input: { command: echo set > value.txt } }
-                      - { name: run_shell_command, input: { command: echo set > value.txt, description: Set it, is_background: false } }
-                      - { name: Bash, input: { command: echo set > value.txt, description: Set it } }
-                      - { name: bash, input: { command: echo set > value.txt, description: Set it } }
-              - text: A value
-          - text: The value is set.
-          - text: That is all.
-`;

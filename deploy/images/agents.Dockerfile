@@ -4,21 +4,18 @@
 #     -t <registry>/my-agents:1 deploy/images && docker push <registry>/my-agents:1
 #
 # Then make it the image of every attempt (chart: `agents.image`), or allow it (`agents.allowedImages`) and name it (`aideator run --image`).
-# The versions are those of `aideator agents list`: leave out what you do not use, each takes 100 to 460 MB.
+# The versions are those of `aideator agents list`: leave out what you do not use (`--build-arg AGENTS=…`), each takes 100 to 460 MB.
 ARG AGENT_IMAGE=aideator-agent
 FROM ${AGENT_IMAGE}
 
+ARG AGENTS="@agentclientprotocol/codex-acp@2.6.0 opencode-ai@1.18.33 @google/gemini-cli@0.61.0 @qwen-code/qwen-code@0.24.4"
 USER 0:0
 
 # No package's script is run. OpenCode's wrapper would need one: its binary needs no wrapper.
-RUN npm install --global --ignore-scripts --no-audit --no-fund \
-      @agentclientprotocol/codex-acp@2.6.0 \
-      opencode-ai@1.18.33 \
-      @google/gemini-cli@0.61.0 \
-      @qwen-code/qwen-code@0.24.4 \
-    && opencode=$(find "$(npm root --global)/opencode-ai" "$(npm root --global)" -maxdepth 4 -path '*/opencode-linux-*/bin/opencode' \
+RUN npm install --global --ignore-scripts --no-audit --no-fund $AGENTS \
+    && opencode=$(find "$(npm root --global)" -maxdepth 5 -path '*/opencode-linux-*/bin/opencode' \
          -not -path '*-musl/*' -not -path '*-baseline/*' | head -n 1) \
-    && ln -sf "$opencode" /usr/local/bin/opencode \
+    && if [ -n "$opencode" ]; then ln -sf "$opencode" /usr/local/bin/opencode; fi \
     && npm cache clean --force
 
 # Claude Code is proprietary, and no part of any image that AIdeator hands out. Who has agreed to Anthropic's terms may add it to an

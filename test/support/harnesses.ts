@@ -26,3 +26,25 @@ export function installedHarnesses(): string[] {
     return [];
   });
 }
+
+/** One script for all of them: the first of the shells that an agent offers is called. */
+export const mixedScript = `
+models:
+  any:
+    conversations:
+      - when: title generator
+        turns: [{ text: A value }]
+      - turns:
+          - first_of:
+              - thinking: I set the value with one command.
+                tools:
+                  - first_of:
+                      - { name: exec_command, input: { cmd: echo set > value.txt } }
+                      - { name: shell_command, input: { command: echo set > value.txt } }
+                      - { name: run_shell_command, input: { command: echo set > value.txt, description: Set it, is_background: false } }
+                      - { name: Bash, input: { command: echo set > value.txt, description: Set it } }
+                      - { name: bash, input: { command: echo set > value.txt, description: Set it } }
+              - text: A value
+          - text: The value is set.
+          - text: That is all.
+`;
