@@ -47,7 +47,13 @@ async function run(): Promise<number> {
   }
   writeFileSync(join(folder, 'script.yaml'), script);
   const { config } = loadConfig({
-    env: { PATH: process.env['PATH'], HOME: folder },
+    // Nothing is really installed: there is no registry there.
+    env: {
+      PATH: process.env['PATH'],
+      HOME: folder,
+      npm_config_registry: 'http://127.0.0.1:9',
+      npm_config_fetch_retries: '0',
+    },
     cwd: folder,
     flags: {
       port: 0,

@@ -33,7 +33,7 @@ export const agentRoutes = {
     summary: 'Install an agent on the machine of the server, from npm, in its exact version',
     tags,
     ...needs('admin'),
-    request: { params, body: jsonBody(installRequest) },
+    request: { params, body: { ...jsonBody(installRequest), required: false } },
     responses: {
       202: json(agentView, 'It is being installed, or is there: `state` says which, and where it failed why.'),
       ...refusals(...POST_REFUSALS),
