@@ -39,6 +39,20 @@ describe('loadConfig', () => {
     ]);
   });
 
+  it('what a file says nothing of, within what it does name, is a default', () => {
+    const { origins } = load({
+      file: 'providers: { own: { kind: openai } }\nsandbox: { limits: { max_processes: 99 } }\n',
+    });
+    expect(origins).toMatchObject({
+      'providers.anthropic': 'default',
+      'sandbox.mode': 'default',
+      'sandbox.limits.max_tmp_bytes': 'default',
+      sandbox: expect.stringMatching(/^file /) as string,
+    });
+    expect(Object.keys(origins)).not.toContain('providers.own.kind');
+    expect(Object.keys(origins)).not.toContain('sandbox.limits.max_processes');
+  });
+
   it('refuses an unknown environment name and suggests the near one', () => {
     const error = refusal(() => load({ env: { AIDEATOR_PROT: '1' } }));
     expect(error.code).toBe('invalid_config');

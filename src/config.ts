@@ -220,10 +220,20 @@ export function loadConfig(sources: ConfigSources = {}): { config: Config; origi
   for (const [key, entry] of Object.entries(settings.providers)) {
     providers[key] = key in wellKnownProviders ? { ...providers[key], ...entry } : entry;
   }
+  for (const [key, value] of Object.entries({ ...settings, providers })) markDefaults(key, values[key], value, origins);
   return {
     config: Object.freeze({ ...settings, providers, keys: readKeys(providers, env, cwd), env: { ...env } }),
     origins,
   };
+}
+
+/** What a setting that was given says nothing of has its default. */
+function markDefaults(name: string, given: unknown, value: unknown, origins: Origins): void {
+  if (!isRecord(given) || !isRecord(value)) return;
+  for (const [key, inner] of Object.entries(value)) {
+    if (given[key] === undefined) origins[`${name}.${key}`] ??= 'default';
+    else markDefaults(`${name}.${key}`, given[key], inner, origins);
+  }
 }
 
 /**

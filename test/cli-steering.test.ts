@@ -30,7 +30,7 @@ test('tell and fork: a next turn, a new attempt, a variation from another, and h
   const forked = await person.run('fork', id, '0', 'append value.txt=three', '--agent', 'other', '--json');
   expect(JSON.parse(forked.out)).toEqual({ run_id: id, variation_id: 1, forked_from: { variation_id: 0, attempt: 1 } });
   expect((await person.run('watch', id, '--plain')).out).toMatch(/told \(from variation 0\): append value\.txt=three/);
-  expect((await person.run('compare', id)).out).toMatch(/^1 no strategy ← 0 .*succeeded/m);
+  expect((await person.run('compare', id)).out).toMatch(/^1 ← 0 no strategy .*succeeded/m);
   const shown = await person.run('show', id);
   expect(shown.out).toContain('  forked from variation 0, attempt 1');
   expect(shown.out.replaceAll(/\s+/g, ' ')).toContain('goes on from variation 0, attempt 0');

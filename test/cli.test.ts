@@ -53,6 +53,7 @@ describe('the main job, typed', () => {
     const shown = await person.run('show', id.slice(0, 6));
     expect(shown.out).toContain('status       completed: 2 of 3 variations succeeded');
     expect(shown.out).toMatch(/attempt 0 {2}failed \(agent_exit\); \d+ lines; log complete/);
+    expect(shown.out.match(/isolation/g)).toHaveLength(1);
 
     const logs = await person.run('logs', 'last', '-v', '0');
     expect(logs.out).toContain('[0 writer] says: written');

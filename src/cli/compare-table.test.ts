@@ -215,6 +215,14 @@ test('no line is wider than the terminal, and no path drives it', () => {
   expect(renderComparison(wild, 80, noColours).join('\n')).toContain('and 28 more files');
 });
 
+test('where a variation was forked from is seen also where its name is cut', () => {
+  const variations = [
+    evidence(0, { status: 'failed', end_reason: 'provider_error', additions: 120, deletions: 114 }),
+    evidence(1, { strategy: 'edge-cases-first', forked_from: { variation_id: 0, attempt: 0 } }),
+  ];
+  expect(renderComparison({ ...comparison, variations }, 80, noColours).join('\n')).toMatch(/^1 ← 0 edge-case\S*… /m);
+});
+
 describe('next', () => {
   test('before, after choosing, after shipping', () => {
     expect(nextCommands(comparison)).toEqual([
@@ -237,5 +245,7 @@ describe('next', () => {
       'aideator logs k3xyzabcde',
       'aideator retry k3xyzabcde 3',
     ]);
+    const spent = [evidence(0, { status: 'failed', end_reason: 'budget_exhausted' })];
+    expect(nextCommands({ ...comparison, variations: spent })).toEqual(['aideator logs k3xyzabcde']);
   });
 });

@@ -56,7 +56,7 @@ function cellsOf(each: Evidence, chosen: number | null, digits: number, palette:
           : palette.accent;
   return [
     {
-      text: `${String(each.variation_id).padStart(digits)} ${each.strategy ?? 'no strategy'}${lineageOf(each)}`,
+      text: `${String(each.variation_id).padStart(digits)} ${lineageOf(each)}${each.strategy ?? 'no strategy'}`,
       ...(isChosen ? { paint: palette.bold } : {}),
     },
     { text: outcomeOf(status, reason, isChosen), paint },
@@ -69,9 +69,9 @@ function cellsOf(each: Evidence, chosen: number | null, digits: number, palette:
   ];
 }
 
-/** `← 0`: made from what variation 0 had left. */
+/** `← 0`: made from what variation 0 had left. It stands before the name, which may be cut. */
 function lineageOf({ forked_from: from }: Evidence): string {
-  return from === null ? '' : ` ← ${from.variation_id}`;
+  return from === null ? '' : `← ${from.variation_id} `;
 }
 
 function outcomeOf(status: Evidence['status'], reason: Evidence['end_reason'], isChosen: boolean): string {
@@ -182,7 +182,8 @@ export function nextCommands({ run_id: id, variations, choice }: Comparison): st
     return [
       `aideator logs ${id}`,
       ...variations
-        .filter(({ status }) => status === 'failed')
+        // Where a budget is used up, nothing new is started.
+        .filter(({ status, end_reason: reason }) => status === 'failed' && reason !== 'budget_exhausted')
         .slice(0, 1)
         .map((each) => `aideator retry ${id} ${each.variation_id}`),
     ];

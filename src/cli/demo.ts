@@ -82,7 +82,7 @@ async function perform(session: Session, folder: string, options: DemoOptions, s
       ...without,
     });
     if (sandbox.problem !== null) say(`No sandbox works here (${sandbox.problem}): the demo goes on without one.`);
-    session.print(...wrap(`Isolation: ${plainLine(isolation)}`, session.columns).map((line) => palette.dim(line)), '');
+    session.print(...wrap(`Isolation: ${plainLine(isolation)}`, session.columns).map((line) => palette.dim(line)));
     const end = await followRun(session, client, await client.run(runId), {
       show: 'people',
       plain: options.plain,
@@ -119,7 +119,7 @@ async function perform(session: Session, folder: string, options: DemoOptions, s
   }
   title('That was the whole job: submit, watch, compare, choose, ship.');
   say('With a model of your own: export ANTHROPIC_API_KEY=… (or OPENAI_API_KEY=…), then in any git repository');
-  session.print(`  ${howToCall()} run --prompt "…" --strategy smallest-change --strategy test-first`);
+  session.print(`  ${howToCall()} run --prompt "…" -n 3`);
   return 0;
 }
 

@@ -107,6 +107,14 @@ test('80 columns', () => {
   `);
 });
 
+test('a mix of agents is told apart by them', () => {
+  const mix = ['builtin', 'qwen-code'].map((agent, index) => variation(index, { agent, strategy: 'test-first' }));
+  const lines = render(state([...mix, variation(2, { agent: 'my-own-agent-with-a-name-that-is-long' })]), frame);
+  expect(lines[1]).toContain('  0 test-first · builtin ');
+  expect(lines[2]).toContain('  1 test-first · qwen-code ');
+  expect(lines[3]).toContain('  2 my-own-agent-with-a-name');
+});
+
 test('40 columns', () => {
   expect(`\n${render(four, { ...frame, columns: 40 }).join('\n')}\n`).toMatchInlineSnapshot(`
     "

@@ -113,6 +113,7 @@ function stateLines(variations: readonly VariationState[], { columns, now, palet
     Math.max(0, ...variations.map((variation) => widthOf(outcomeOf(variation)))),
     columns < 60 ? 10 : 21,
   );
+  const last = new Set(variations.map(({ agent }) => agent)).size > 1 ? 'agent' : 'model';
   return variations.map((variation, line) => {
     const figures = widths
       .map((width, place) => (width === 0 ? '' : `  ${pad(rows[line]?.[place] ?? '', width, 'right')}`))
@@ -122,7 +123,7 @@ function stateLines(variations: readonly VariationState[], { columns, now, palet
     const rest = columns - 7 - widthOf(figures) - outcomeWidth;
     if (rest < 1) return fit(`${mark} ${variation.index} ${outcome}`, columns);
     const paint = paintOf(variation, palette);
-    return `${paint(mark)} ${String(variation.index).padStart(2)} ${pad(nameOf(variation, rest), rest)}  ${paint(outcome)}${figures}`;
+    return `${paint(mark)} ${String(variation.index).padStart(2)} ${pad(nameOf(variation, rest, last), rest)}  ${paint(outcome)}${figures}`;
   });
 }
 
@@ -156,8 +157,12 @@ function outcomeOf({ status, endReason, waiting }: VariationState): string {
   return waiting === null ? status : 'waiting';
 }
 
-/** `smallest-change · builtin · anthropic/claude-sonnet-4-5`, as much of it as fits; what tells variations apart stays longest. */
-export function nameOf(variation: Pick<VariationState, 'agent' | 'model' | 'strategy'>, columns: number): string {
+/** `smallest-change · builtin · anthropic/claude-sonnet-4-5`, as much of it as fits; what tells variations apart stays longest: agents in a mix of them. */
+export function nameOf(
+  variation: Pick<VariationState, 'agent' | 'model' | 'strategy'>,
+  columns: number,
+  last: 'agent' | 'model' = 'model',
+): string {
   const agent = plainLine(variation.agent);
   const model = plainLine(variation.model);
   const shortModel = model.slice(model.indexOf('/') + 1);
@@ -165,10 +170,17 @@ export function nameOf(variation: Pick<VariationState, 'agent' | 'model' | 'stra
   const forms = [
     [...strategy, agent, model],
     [...strategy, agent, shortModel],
-    [...strategy, model],
-    [...strategy, shortModel],
+    ...(last === 'agent'
+      ? [[...strategy, agent]]
+      : [
+          [...strategy, model],
+          [...strategy, shortModel],
+        ]),
   ].map((parts) => parts.join(' · '));
-  return forms.find((form) => widthOf(form) <= columns) ?? fit(strategy[0] ?? shortModel, columns);
+  return (
+    forms.find((form) => widthOf(form) <= columns) ??
+    fit(strategy[0] ?? (last === 'agent' ? agent : shortModel), columns)
+  );
 }
 
 function thoughtLines({ recent, waiting }: VariationState, lines: number, { columns, palette }: Frame): string[] {

@@ -10,6 +10,7 @@ describe('usage', () => {
     const help = await person.run('--help');
     expect(help).toMatchObject({ code: 0, err: '' });
     expect(help.out).toContain('Exit codes:');
+    expect(help.out.split('\n').filter((line) => line.length > 80)).toEqual([]);
     expect((await person.run('run', '--help')).out).toContain('--prompt-file <file>');
     expect(await person.run('--version')).toEqual({ code: 0, out: `${packageVersion}\n`, err: '' });
   });

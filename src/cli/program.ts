@@ -86,7 +86,8 @@ function buildProgram(argv: readonly string[], io: Io, exit: (code: number) => v
     .option('--no-color', 'no colours (NO_COLOR, FORCE_COLOR)')
     .addHelpText('after', EXIT_CODES)
     .showHelpAfterError('(aideator --help lists commands and flags)')
-    .configureHelp({ showGlobalOptions: true })
+    // What is beside the longest command has 35 cells in a terminal of 80: the default (40) would not wrap there.
+    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20 })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       // With --json an error is a document on standard output, and nothing else.
@@ -127,7 +128,7 @@ function addRun(program: Command, does: Does): void {
     .option('--prompt-file <file>', 'the prompt from a file, byte for byte (- = standard input)')
     .option(
       '-n, --variations <count>',
-      'how many variations, 1 to 32 (default: 3, or as many as models or strategies are named)',
+      'how many variations, 1 to 32 (default: as many as models or strategies, where several are named, else 3)',
       wholeNumber('--variations'),
     )
     .option('--agent <name>', 'the agent (see `aideator agents list`)')

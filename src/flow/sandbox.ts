@@ -31,7 +31,7 @@ export async function withoutSandbox({ config, sandbox, runtime }: House, asked:
   if (asked === false) {
     if (mode === 'auto') return 1;
     throw new AppError('forbidden', 'This server runs agents in a sandbox only.', {
-      hint: 'Leave `sandbox: false` out.',
+      hint: 'Leave `--no-sandbox` (in the API `sandbox: false`) out.',
     });
   }
   await sandbox.again();

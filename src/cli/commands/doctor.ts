@@ -132,12 +132,15 @@ function checkProviders({ providers, keys }: Config): Check[] {
     return { name, state: 'ok', text: `no key${from === null ? '' : ` (${from} is not set)`}`, usable: false };
   });
   const none = checks.every(({ usable }) => !usable);
-  return checks.map(({ usable, ...check }) =>
-    none && !usable
+  return checks.map(({ usable: _, ...check }, place) =>
+    none
       ? {
           ...check,
           state: 'warn' as const,
-          hint: "Set one provider's key to run real models; `aideator demo` needs none.",
+          // Once, under the last of them.
+          ...(place < checks.length - 1
+            ? {}
+            : { hint: "Set one provider's key to run real models; `aideator demo` needs none." }),
         }
       : check,
   );

@@ -42,13 +42,16 @@ export async function run(session: Session, _args: string[], options: RunOptions
   const body = await forServer(session, client, request, options);
   const submitted = await submit(session, client, body);
   session.remark(...(submitted.notes ?? []).map((note) => session.errPalette.warn(plainLine(note))));
-  if (options.detach === true) {
-    if (session.json) session.printJson(submitted);
-    else session.print(`Run ${submitted.run_id} was started. Watch it: aideator watch ${submitted.run_id}`);
+  if (session.json && options.detach === true) {
+    session.printJson(submitted);
     return 0;
   }
   const started = await client.run(submitted.run_id);
   if (!session.json) announce(session, submitted, started.variations.length);
+  if (options.detach === true) {
+    session.print(`Watch it: aideator watch ${submitted.run_id}`);
+    return 0;
+  }
   return follow(session, client, started, { stream: options.stream, plain: options.plain });
 }
 
@@ -78,7 +81,6 @@ function announce(session: Session, { run_id: id, base, isolation }: Submitted, 
   );
   session.print(
     ...wrap(`Isolation: ${plainLine(isolation)}`, session.columns).map((line) => session.palette.dim(line)),
-    '',
   );
 }
 

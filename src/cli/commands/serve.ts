@@ -32,8 +32,10 @@ export async function serve(
       session.io.stdout.write(`${JSON.stringify({ url: house.url, pid: process.pid, data_dir: config.data_dir })}\n`);
     } else {
       session.print(
-        `AIdeator ${session.io.version} serves at ${session.palette.bold(house.url)}  (documentation: ${house.url}/docs)`,
-        `Data: ${plainLine(config.data_dir)}. Ctrl-C ends the server; runs under way go on, and are taken up at the next start.`,
+        `AIdeator ${session.io.version} serves at ${session.palette.bold(house.url)}`,
+        `Documentation: ${house.url}/docs`,
+        `Data: ${plainLine(config.data_dir)}`,
+        'Ctrl-C ends the server; runs go on, and are taken up at the next start.',
       );
     }
     const why = await stop.promise;

@@ -103,7 +103,8 @@ function tell(session: Session, shipped: Shipped, where: 'here' | 'there' | 'pus
     );
   else
     session.print(
-      `Variation ${index} is branch ${session.palette.bold(branch)} of ${repository}: commit ${commit?.slice(0, 12) ?? '-'}, ${plural(files, 'file')}.`,
+      `Variation ${index} is branch ${session.palette.bold(branch)} of ${repository}:`,
+      `commit ${commit?.slice(0, 12) ?? '-'}, ${plural(files, 'file')}.`,
       'Your work tree and the branch you are on were not touched.',
       '',
       'Next:',
@@ -147,7 +148,10 @@ async function shipPatch(
   if (session.json) session.printJson({ run_id: runId, variation_id: index, kind: 'patch', path, bytes: patch.length });
   else
     session.print(
-      `The patch of variation ${index} is ${path} (${plural(patch.length, 'byte')}). Apply it with: git apply ${path}`,
+      `The patch of variation ${index} is ${plainLine(path)} (${plural(patch.length, 'byte')}).`,
+      '',
+      'Next:',
+      `  git apply ${plainLine(path)}`,
     );
   return 0;
 }

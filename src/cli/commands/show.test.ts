@@ -44,6 +44,7 @@ test('show names the Job, what it waits for, and what is missing', async () => {
             status: 'starting',
             end_reason: null,
             job: 'agent-k3xyzabcde-0-r1',
+            isolation: 'a pod',
             log_complete: null,
             waiting: {
               reason: 'Unschedulable',
@@ -58,7 +59,8 @@ test('show names the Job, what it waits for, and what is missing', async () => {
   const { out } = await newPerson().run('show', run.run_id, '--url', await serving(run), '--no-color');
   const said = out.replaceAll(/\n {13}/g, ' ');
   expect(said).toMatch(/^image {8}registry\.example\/tools:1$/m);
-  expect(said).toContain('lost (node_lost); 42 lines; log has gaps; isolation');
+  expect(said).toMatch(/ {2}attempt 0 {2}lost \(node_lost\); 42 lines; log has gaps\n {2}isolation {2}process: /);
+  expect(said).toMatch(/ {2}attempt 1 {2}starting; 42 lines\n {2}isolation {2}a pod$/m);
   expect(said).toMatch(/^ {4}job {6}agent-k3xyzabcde-0\n {4}missing {2}line 5: rotated$/m);
   expect(said).toContain(
     '    missing  lines 8 to 17 (10): rotated\n    missing  all from line 40 on: the node is gone',

@@ -7,6 +7,9 @@ import { findRunId, type Session } from '../session.ts';
 
 const PROMPT_LINES = 8;
 
+/** A name and its value as lines. */
+type Row = (name: string, value: string) => string[];
+
 /** `aideator show`: what is known of a run, its variations and their attempts. */
 export async function show(session: Session, [given = '']: string[]): Promise<number> {
   const client = await session.connect();
@@ -17,11 +20,13 @@ export async function show(session: Session, [given = '']: string[]): Promise<nu
 }
 
 function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'columns'>): string[] {
-  const row = (name: string, value: string): string[] => {
+  const row: Row = (name, value) => {
     const [first = '', ...more] = wrap(plainLine(value), columns - 13);
     return [`${palette.dim(name.padEnd(12))} ${first}`, ...more.map((line) => `${' '.repeat(13)}${line}`)];
   };
   const prompt = plainLines(run.prompt);
+  const isolations = new Set(run.variations.flatMap(({ attempts }) => attempts.map(({ isolation }) => isolation)));
+  const [isolation] = isolations.size === 1 ? isolations : [];
   const promptLines = prompt.slice(0, PROMPT_LINES).flatMap((line) => wrap(line, columns - 2));
   return [
     ...row('run', run.run_id),
@@ -41,6 +46,7 @@ function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'col
       `${plural(run.usage.calls, 'model call')}, ${count(allTokens(run.usage))} tokens, ${money(costOf(run.usage))}`,
     ),
     ...(run.budget === null ? [] : row('budget', budgetWords(run.budget))),
+    ...(isolation === undefined ? [] : row('isolation', isolation)),
     ...(run.choice === null
       ? []
       : row(
@@ -55,14 +61,16 @@ function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'col
     ...(prompt.length > PROMPT_LINES
       ? [palette.dim(`  (${plural(prompt.length - PROMPT_LINES, 'more line')}; --json has all)`)]
       : []),
-    ...run.variations.flatMap((variation) => ['', ...describeVariation(variation, row, palette.bold)]),
+    ...run.variations.flatMap((variation) => [
+      '',
+      ...describeVariation(variation, { row, bold: palette.bold, told: isolation }),
+    ]),
   ];
 }
 
 function describeVariation(
   variation: VariationView,
-  row: (name: string, value: string) => string[],
-  bold: (text: string) => string,
+  { row, bold, told }: { row: Row; bold: (text: string) => string; told: string | undefined },
 ): string[] {
   const { strategy, agent, model, status, end_reason: reason, message, usage } = variation;
   return [
@@ -86,23 +94,20 @@ function describeVariation(
         : `${plural(variation.files_changed, 'file')} changed, ${lineChange(variation.additions, variation.deletions)}${resultOf(variation)}`,
     ),
     ...(variation.prompts_waiting === 0 ? [] : row('  waiting', plural(variation.prompts_waiting, 'prompt'))),
-    ...variation.attempts.flatMap((attempt) => attemptRows(attempt, message, row)),
+    ...variation.attempts.flatMap((attempt) => attemptRows(attempt, [message, told], row)),
   ];
 }
 
 /** `told`: what stands above already, and need not be said again. */
-function attemptRows(
-  attempt: AttemptView,
-  told: string | null,
-  row: (name: string, value: string) => string[],
-): string[] {
-  const { waiting, job, gaps, log_complete: complete } = attempt;
+function attemptRows(attempt: AttemptView, told: readonly (string | null | undefined)[], row: Row): string[] {
+  const { waiting, job, gaps, log_complete: complete, message, isolation } = attempt;
   const log = complete === null ? '' : complete ? '; log complete' : '; log has gaps';
   return [
     ...row(
       `  attempt ${attempt.attempt}`,
-      `${endWords(attempt.status, attempt.end_reason, attempt.message === told ? null : attempt.message)}; ${plural(attempt.last_seq, 'line')}${log}; isolation ${attempt.isolation}`,
+      `${endWords(attempt.status, attempt.end_reason, told.includes(message) ? null : message)}; ${plural(attempt.last_seq, 'line')}${log}`,
     ),
+    ...(told.includes(isolation) ? [] : row('  isolation', isolation)),
     ...(attempt.continues === null ? [] : row('    goes on', `from ${lineageWords(attempt.continues)}`)),
     ...(job === null ? [] : row('    job', job)),
     ...(waiting === null ? [] : row('    waiting', `${waitingWords(waiting)}, since ${wallClock(waiting.since)}`)),

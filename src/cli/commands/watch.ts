@@ -33,7 +33,10 @@ export async function follow(
   const end = await followRun(session, client, run, { show, variation, plain });
   if (end.kind !== 'over') return INTERRUPTED;
   if (show === 'silent') session.printJson(end.run);
-  if (show === 'people') printComparison(session, await client.compare(run.run_id), end.run.status);
+  if (show === 'people') {
+    session.print('');
+    printComparison(session, await client.compare(run.run_id), end.run.status);
+  }
   return exitCodeOf(end.run);
 }
 
@@ -51,7 +54,6 @@ export function printComparison(
   const { palette } = session;
   const paint = status === 'completed' ? palette.good : status === 'failed' ? palette.bad : palette.warn;
   session.print(
-    '',
     `Run ${palette.bold(comparison.run_id)} ${paint(status)}: ${comparison.summary}.`,
     '',
     ...renderComparison(comparison, session.columns, palette),

@@ -57,7 +57,7 @@ export function sourceOf(
   const { run, idx, status, end_reason: reason } = variation;
   if (named === undefined && !isTerminal(status)) {
     throw new AppError('not_finished', `Variation ${idx} is still ${status}.`, {
-      hint: `Wait for its end, or stop it first: aideator cancel ${runId} ${idx}`,
+      hint: `Wait for its end, stop it first (aideator cancel ${runId} ${idx}), or name an attempt that is over (--attempt).`,
     });
   }
   const attempts = tx.all(
