@@ -180,7 +180,12 @@ test('agent and model that all share are said once; equal results and the choice
     winning_variation_id: 0,
     reason: 'It is the smallest.',
     chosen_at: '',
-    shipped: [{ kind: 'branch' as const, target: 'aideator/k3xyzabcde-0', commit: 'b'.repeat(40), at: '' }],
+    shipped: ['1', '2'].map((at) => ({
+      kind: 'branch' as const,
+      target: 'aideator/k3xyzabcde-0',
+      commit: 'b'.repeat(40),
+      at,
+    })),
   };
   expect(show({ ...same, choice }, 80)).toMatchInlineSnapshot(`
     "

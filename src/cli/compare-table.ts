@@ -163,12 +163,10 @@ function choiceLines({ choice }: Comparison, columns: number, palette: Palette):
     ({ kind, target, commit }) =>
       `shipped: ${kind} ${plainLine(target)}${commit === null ? '' : ` (${commit.slice(0, 12)})`}`,
   );
-  return [
-    '',
-    ...[`chosen: ${choice.winning_variation_id}${because}`, ...shipped].flatMap((line) =>
-      wrap(line, columns).map((part) => palette.bold(part)),
-    ),
-  ];
+  // The same may be shipped again: that is one line.
+  return ['', ...new Set([`chosen: ${choice.winning_variation_id}${because}`, ...shipped])].flatMap((line) =>
+    wrap(line, columns).map((part) => palette.bold(part)),
+  );
 }
 
 /** What to type next, given how far the choosing is. */

@@ -53,9 +53,14 @@ function describe(run: Run, { palette, columns }: Pick<Session, 'palette' | 'col
           'chosen',
           `${run.choice.winning_variation_id}${run.choice.reason === null ? '' : `: ${run.choice.reason}`}`,
         )),
-    ...(run.choice?.shipped ?? []).flatMap(({ kind, target, commit }) =>
-      row('shipped', `${kind} ${target}${commit === null ? '' : ` (${commit.slice(0, 12)})`}`),
-    ),
+    // The same may be shipped again: that is one line.
+    ...[
+      ...new Set(
+        run.choice?.shipped.map(
+          ({ kind, target, commit }) => `${kind} ${target}${commit === null ? '' : ` (${commit.slice(0, 12)})`}`,
+        ),
+      ),
+    ].flatMap((shipment) => row('shipped', shipment)),
     palette.dim('prompt'),
     ...promptLines.map((line) => `  ${line}`),
     ...(prompt.length > PROMPT_LINES
