@@ -3,6 +3,7 @@ import { RUN_ID } from '../contract/ids.ts';
 import type { RunSummary } from '../contract/api.ts';
 import { AppError } from '../errors.ts';
 import { Client } from './client.ts';
+import { plainLine, wrap } from './display.ts';
 import { changeSince } from './imprint.ts';
 import type { Io } from './io.ts';
 import { readLogin } from './login-file.ts';
@@ -84,6 +85,12 @@ export class Session {
   /** Lines for people, on standard output. */
   print(...lines: string[]): void {
     for (const line of lines) this.io.stdout.write(`${line}\n`);
+  }
+
+  /** Sentences for people, on standard output: made plain, and in a terminal broken between words. */
+  say(...sentences: string[]): void {
+    const { isTTY } = this.io.stdout;
+    this.print(...sentences.map(plainLine).flatMap((text) => (isTTY ? wrap(text, this.columns) : [text])));
   }
 
   /** One JSON document on standard output. */

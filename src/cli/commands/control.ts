@@ -15,7 +15,7 @@ export async function cancel(session: Session, [given = '', variation]: string[]
   const what = index === undefined ? `Run ${runId}` : `Variation ${index} of run ${runId}`;
   const going =
     index === undefined ? run.counts.queued + run.counts.running > 0 : run.variations[index]?.ended_at === null;
-  session.print(
+  session.say(
     going
       ? `${what} is being cancelled; what was said and done until now is kept.`
       : `${what} is over (${index === undefined ? run.status : (run.variations[index]?.status ?? 'over')}).`,
@@ -30,7 +30,7 @@ export async function retry(session: Session, [given = '', variation = '']: stri
   const runId = await findRunId(client, given);
   const run = await client.retry(runId, index);
   if (session.json) session.printJson(run);
-  else session.print(`Variation ${index} of run ${runId} is tried again. Watch it: aideator watch ${runId}`);
+  else session.say(`Variation ${index} of run ${runId} is tried again. Watch it: aideator watch ${runId}`);
   return 0;
 }
 

@@ -28,7 +28,7 @@ export async function listKeys(session: Session): Promise<number> {
   const keys = await client.keys();
   if (session.json) session.printJson({ keys });
   else if (keys.length === 0)
-    session.print('No keys. On this machine none is needed; `aideator keys create` makes one for others.');
+    session.say('No keys. On this machine none is needed; `aideator keys create` makes one for others.');
   else {
     const rows = keys.map((key) =>
       [

@@ -94,7 +94,7 @@ function tell(session: Session, shipped: Shipped, where: 'here' | 'there' | 'pus
   const [repository, branch] = [plainLine(shipped.repository), plainLine(shipped.branch ?? '')];
   if (session.json) session.printJson(shipped);
   else if (shipped.kind === 'apply')
-    session.print(
+    session.say(
       `Variation ${index} was applied to the work tree of ${repository}: ${plural(files, 'file')}, not committed.`,
     );
   else if (where === 'pushed')

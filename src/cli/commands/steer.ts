@@ -1,5 +1,4 @@
 import type { ForkRequest } from '../../contract/api-steering.ts';
-import { plainLine } from '../display.ts';
 import { findRunId, type Session, wholeNumber } from '../session.ts';
 import { budgetOf, promptOf, type RunOptions } from './run.ts';
 
@@ -27,11 +26,11 @@ export async function tell(
     return 0;
   }
   const { becomes, waiting, notes = [] } = told;
-  session.print(
+  session.say(
     becomes === 'new_attempt'
       ? `Variation ${index} of run ${runId} goes on from where it ended, as a new attempt.`
       : `Variation ${index} of run ${runId} does that when its turn has ended${waiting > 1 ? `, after ${waiting - 1} more` : ''}; its attempt’s time goes on.`,
-    ...notes.map(plainLine),
+    ...notes,
     `Watch it: aideator watch ${runId} -v ${index}`,
   );
   return 0;
@@ -64,9 +63,9 @@ export async function fork(
     return 0;
   }
   const { variation_id: made, forked_from: source, notes = [] } = forked;
-  session.print(
+  session.say(
     `Variation ${made} of run ${runId} starts from what attempt ${source.attempt} of variation ${source.variation_id} left.`,
-    ...notes.map(plainLine),
+    ...notes,
     `Watch it: aideator watch ${runId} -v ${made}`,
   );
   return 0;
