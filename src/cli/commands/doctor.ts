@@ -132,7 +132,7 @@ function checkProviders({ providers, keys }: Config): Check[] {
     return { name, state: 'ok', text: `no key${from === null ? '' : ` (${from} is not set)`}`, usable: false };
   });
   const none = checks.every(({ usable }) => !usable);
-  return checks.map(({ usable: _, ...check }, place) =>
+  return checks.map(({ usable: _usable, ...check }, place) =>
     none
       ? {
           ...check,
