@@ -58,7 +58,7 @@ describe.runIf(cluster !== null)('an attempt in a pod', () => {
       expect(again.variations[0]).toMatchObject({ status: 'succeeded', additions: 3 });
       expect(await said(runId, 0, 1)).toEqual(['a.txt is "one\\ntwo\\n"']);
       const jobs = (await objectsOf(cluster, namespace, 'jobs', runId)).map(({ metadata }) => metadata.name);
-      expect(jobs.toSorted()).toEqual([`agent-${runId}-0`, `agent-${runId}-0-r1`]);
+      expect(jobs.map(String).toSorted()).toEqual([`agent-${runId}-0`, `agent-${runId}-0-r1`]);
 
       // A fork, by another agent.
       expect((await fork(runId, { from: 0, prompt: 'see a.txt\nwrite b.txt=fork', agent: 'other' })).status).toBe(202);
