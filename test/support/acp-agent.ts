@@ -54,7 +54,9 @@ function ask(method: string, params: object): Promise<unknown> {
 function reach(authority: string): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   const sent = request(process.env['HTTPS_PROXY'] ?? 'http://127.0.0.1:9', { method: 'CONNECT', path: authority });
-  sent.once('connect', ({ statusCode }, socket) => {
+  sent.once('connect', ({ statusCode }, socket, head) => {
+    // Its first words may have come with the answer.
+    if (head.length > 0) socket.unshift(head);
     if (statusCode === 200) socket.once('data', (words: Buffer) => resolve(`200 ${words.toString()}`));
     else resolve(String(statusCode));
   });
