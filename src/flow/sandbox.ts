@@ -1,3 +1,4 @@
+import { existsSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { NO_SANDBOX, sandboxSpec, type SandboxSpec } from '../contract/sandbox.ts';
@@ -55,10 +56,18 @@ export function sandboxOf(house: House, isWithout: 0 | 1): SandboxSpec {
     kind: found?.works === true ? found.kind : 'bubblewrap',
     program: found?.works === true ? found.program : null,
     read_paths: opened.map((path) => (path.startsWith('~/') ? join(home, path.slice(2)) : path)),
-    // A home in /opt, where the system's programs may lie: that folder is shown.
-    hidden: home.startsWith('/opt/') ? [config.data_dir, home] : [config.data_dir],
+    hidden: hiddenPaths(config.data_dir, home),
     limits,
   });
+}
+
+/**
+ * What no attempt is to see where a folder around it is shown: the data directory, and a home that lies where the system's programs do.
+ * Each as it is named and where it really lies: a link may lead into a folder that is shown.
+ */
+function hiddenPaths(dataDir: string, home: string): string[] {
+  const spelt = (path: string): string[] => [...new Set([path, existsSync(path) ? realpathSync(path) : path])];
+  return [...spelt(dataDir), ...spelt(home).filter((path) => /^\/(?:opt|usr)\//.test(path))];
 }
 
 /** What keeps an attempt apart, in words people are shown. */
