@@ -6,7 +6,7 @@ import { mountsOf } from '../src/agent/sandbox/mounts.ts';
 import { attemptPaths } from '../src/agent/claim.ts';
 import { loadConfig } from '../src/config.ts';
 import { sandboxLimits } from '../src/contract/sandbox.ts';
-import { sandboxOf } from '../src/flow/sandbox.ts';
+import { isolationOf, sandboxOf } from '../src/flow/sandbox.ts';
 import { egressScene, listenTcp } from './support/egress.ts';
 import { startTestHouse } from './support/house.ts';
 import { hostile, outcome } from './support/hostile.ts';
@@ -126,4 +126,12 @@ describe.skipIf(noSandbox !== null)('in the sandbox', () => {
     const view = { shown: [{ path: dirname(real) }], writable: [], placed: {}, hidden: spec.hidden };
     expect(mountsOf(view)).toContainEqual({ kind: 'empty', path: real });
   });
+});
+
+test('what isolation a pod gives names the hosts that are opened, as a sandbox’s does', () => {
+  const sandbox = { allow_hosts: ['registry.example.com'], read_paths: ['/srv/tools'] };
+  const { config } = loadConfig({ env: { HOME: tempDir() }, cwd: '/', flags: { sandbox } });
+  const runtime = { name: 'kubernetes', isolation: 'pod' } as never;
+  const house = { config, runtime, sandbox: { found: null, again: () => Promise.resolve() } };
+  expect(isolationOf(house, 0)).toBe('pod; allow_hosts also opens registry.example.com');
 });

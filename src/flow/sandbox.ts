@@ -73,13 +73,18 @@ function hiddenPaths(dataDir: string, home: string): string[] {
 /** What keeps an attempt apart, in words people are shown. */
 export function isolationOf(house: House, isWithout: 0 | 1): string {
   const { found } = house.sandbox;
-  if (house.runtime.name === 'kubernetes' || goesWithout(house, isWithout)) return house.runtime.isolation;
-  if (found?.works !== true) return `none: no sandbox works here (${found?.reason ?? 'none was looked for'})`;
-  // Whatever lists there are beside mode and limits open something: none of them is left unsaid.
+  const { isolation, name } = house.runtime;
+  // Whatever lists there are beside mode and limits open something: none of them is left unsaid. In a pod, where no path is opened, the hosts.
   const { mode: _mode, limits: _limits, ...lists } = house.config.sandbox;
+  if (name === 'kubernetes') return isolation + openedBy({ allow_hosts: lists.allow_hosts });
+  if (goesWithout(house, isWithout)) return isolation;
+  if (found?.works !== true) return `none: no sandbox works here (${found?.reason ?? 'none was looked for'})`;
+  return found.words + openedBy(lists);
+}
+
+function openedBy(lists: Readonly<Record<string, readonly string[]>>): string {
   const opened = Object.entries(lists).filter(([, each]) => each.length > 0);
-  const words = opened.map(([name, each]) => `; ${name} also opens ${each.join(', ')}`);
-  return found.words + words.join('');
+  return opened.map(([name, each]) => `; ${name} also opens ${each.join(', ')}`).join('');
 }
 
 /** The configuration's word is the last: it may have changed since the run was submitted. */
@@ -92,7 +97,7 @@ function goesWithout({ config }: Pick<House, 'config'>, isWithout: 0 | 1): boole
 export async function sandboxInfo(house: House): Promise<Pick<Info, 'isolation' | 'sandbox'>> {
   const { config, sandbox, runtime } = house;
   if (runtime.name === 'kubernetes')
-    return { isolation: runtime.isolation, sandbox: { kind: 'pod', problem: null, hint: null } };
+    return { isolation: isolationOf(house, 0), sandbox: { kind: 'pod', problem: null, hint: null } };
   await sandbox.again();
   const { found } = sandbox;
   const isWithout = config.sandbox.mode === 'off' ? 1 : 0;
