@@ -89,11 +89,13 @@ describe.skipIf(noSandbox !== null)('in the sandbox', () => {
       });`;
     const half = program(`socket.end('all of it');`);
     // Another one stays open, of a process that runs on when the agent has ended.
-    const open = program(`socket.write('left open;');`);
+    const open = program(
+      `socket.write('left open;', () => require('fs').writeFileSync(process.env.TMPDIR + '/open', ''));`,
+    );
     const run = (code: string): string => `${process.execPath} -e "${code.replaceAll('\n', ' ')}"`;
     const attempt = hostile(
       {
-        'shell leave one open': `(setsid ${run(open)} >/dev/null 2>&1 &) ; sleep 1; echo left`,
+        'shell leave one open': `(setsid ${run(open)} >/dev/null 2>&1 &) ; until [ -e $TMPDIR/open ]; do sleep 0.05; done; echo left`,
         'shell end one half': run(half),
       },
       {},
