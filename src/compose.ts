@@ -180,7 +180,7 @@ export async function startHouse(config: Config, options: HouseOptions): Promise
     });
     closers.push(() => door.close());
 
-    const installs = createAgentInstalls(context);
+    const installs = createAgentInstalls(running);
     closers.push(() => installs.close());
     const flow = createFlow(running, conductor, installs);
     metrics.states(() => flow.states());

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { prepareAttempt } from '../../test/support/recorded.ts';
@@ -22,7 +22,11 @@ describe('prompts in an attempt’s directory', () => {
     mkdirSync(join(folder, '5.json'));
     symlinkSync('/nowhere', join(folder, '6.json'));
     expect(await next(0, never)).toEqual({ no: 2, text: 'prompt 2 „ü“ \u0000' });
+    // What was taken does not stay there; handed over again, it is not taken again.
+    expect(existsSync(join(folder, '2.json'))).toBe(false);
+    expect(await putPrompt(directory, { no: 2, text: 'prompt 2' })).toBe(true);
     expect((await next(2, never))?.no).toBe(9);
+    expect(existsSync(join(folder, '2.json'))).toBe(false);
     expect((await next(9, never))?.no).toBe(10);
     expect(await next(10, never)).toBeNull();
     expect(await putPrompt(join(directory, 'gone'), { no: 1, text: 'x' })).toBe(false);

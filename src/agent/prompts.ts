@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -41,9 +41,15 @@ export function promptsIn(directory: string): PromptSource {
     next: async (after) => {
       const names = await readdir(folder).catch(() => []);
       const numbers = names.flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number);
+      const remove = (no: number): Promise<void> => rm(join(folder, `${no}.json`), { force: true });
+      // Handed over once more, after it was taken.
+      for (const no of numbers.filter((each) => each <= after)) await remove(no).catch(() => undefined);
       for (const no of numbers.filter((each) => each > after).toSorted((a, b) => a - b)) {
         try {
-          return { no, ...promptFile.parse(JSON.parse(await readFile(join(folder, `${no}.json`), 'utf8'))) };
+          const prompt = { no, ...promptFile.parse(JSON.parse(await readFile(join(folder, `${no}.json`), 'utf8'))) };
+          // The store has it: what may hold a key of the user's is not left lying beside the agent.
+          await remove(no);
+          return prompt;
         } catch {
           // Not one of ours.
         }

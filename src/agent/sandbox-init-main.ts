@@ -7,7 +7,7 @@ import { connect, createServer, Socket } from 'node:net';
  * sandbox's own loopback and passes bytes on to the one socket that leads out, the recorder's proxy; starts the agent on its own
  * stdin, stdout and stderr; and ends when the agent has, which ends everything that is left in the sandbox.
  *
- * Descriptor 3 is a socket to the recorder (see `sandbox/protocol.ts`): a signal's name a line in, one line of JSON a fact out. An
+ * Descriptor 3 is a socket to the recorder (see `sandbox/report.ts`): a signal's name a line in, one line of JSON a fact out. An
  * agent can kill this process, or write lines of its own there: it then ends itself, and nothing else.
  *
  * Imports nothing of ours: only this file is there inside.

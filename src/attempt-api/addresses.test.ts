@@ -1,5 +1,6 @@
+import { networkInterfaces } from 'node:os';
 import { expect, test } from 'vitest';
-import { kindOfAddress } from './addresses.ts';
+import { kindOfAddress, kindOfAddressHere } from './addresses.ts';
 
 test.each([
   [
@@ -63,4 +64,11 @@ test.each([
   ],
 ])('%s: %s', (kind, ...addresses) => {
   for (const address of addresses) expect([address, kindOfAddress(address)]).toEqual([address, kind]);
+});
+
+test('an address that this machine has is this machine, whatever network it is of', () => {
+  const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+  expect(own.map((address) => [address, kindOfAddressHere(address)])).toEqual(own.map((each) => [each, 'special']));
+  expect(kindOfAddressHere('8.8.8.8')).toBe('public');
+  expect(kindOfAddressHere('2001:4860::8')).toBe('public');
 });

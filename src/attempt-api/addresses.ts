@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
 
 /**
  * What an IP address is of: the internet, a private network, or neither (this machine, its link, many at once, reserved, or another
@@ -23,6 +24,24 @@ export function kindOfAddress(address: string): AddressKind {
     default:
       return 'special';
   }
+}
+
+/** The same where this machine's own addresses, whatever network they are of, are this machine. Asked anew each time: they change. */
+export function kindOfAddressHere(address: string): AddressKind {
+  const kind = kindOfAddress(address);
+  if (kind === 'special') return kind;
+  const isOwn = Object.values(networkInterfaces()).some((all) => all?.some((own) => isSame(own.address, address)));
+  return isOwn ? 'special' : kind;
+}
+
+/** However they are spelt. */
+function isSame(one: string, other: string): boolean {
+  const list = new BlockList();
+  const [first = '', second = ''] = [one, other].map((each) => each.split('%', 1)[0]);
+  if (isIP(first) !== isIP(second)) return false;
+  const family = isIP(first) === 6 ? 'ipv6' : 'ipv4';
+  list.addAddress(first, family);
+  return list.check(second, family);
 }
 
 const private4 = listOf('ipv4', ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10']);

@@ -1,7 +1,7 @@
 import { lookup, type LookupAddress } from 'node:dns';
 import { connect, isIP, type Socket } from 'node:net';
 import { targetText, type AllowedHost, type HostAndPort } from '../contract/allowed-host.ts';
-import { kindOfAddress, type AddressKind } from './addresses.ts';
+import { kindOfAddressHere, type AddressKind } from './addresses.ts';
 import { createTurns } from './turns.ts';
 
 /** What was asked for, and the entry that allows it. */
@@ -37,7 +37,7 @@ const LOOKUPS_AT_ONCE = 2;
  * Connects to a host that is allowed, at an address that may be connected to; else says why not. Rejects never.
  */
 export function createReach(options: ReachOptions) {
-  const { resolve = resolveName, kindOf = kindOfAddress, connectMs } = options;
+  const { resolve = resolveName, kindOf = kindOfAddressHere, connectMs } = options;
   const inTurn = createTurns(LOOKUPS_AT_ONCE);
 
   return async ({ target, entry }: Wanted, signal: AbortSignal): Promise<Refusal | Socket> => {

@@ -1,12 +1,13 @@
 import { statSync } from 'node:fs';
 import type { AgentEntry } from '../agent/catalog.ts';
 import { findAgent, findProgram, type FoundAgent } from '../agent/catalog/find-agent.ts';
-import { installAgent, runProgram } from '../agent/catalog/npm-install.ts';
-import { inheritedEnvironment } from '../agent/child-env.ts';
+import { installAgent } from '../agent/catalog/npm-install.ts';
+import { runOnce } from '../agent/sandbox/run-once.ts';
 import type { AgentView } from '../contract/api-system.ts';
 import { AppError, toAppError } from '../errors.ts';
 import { agentPlaces, howToGet, locateAgent } from './agents.ts';
-import type { Context } from './context.ts';
+import type { RunningContext } from './context.ts';
+import { sandboxOf } from './sandbox.ts';
 
 /** What is known of the agents here, and the way to get one. */
 export interface AgentInstalls {
@@ -26,7 +27,7 @@ export interface AgentInstalls {
 const VERSION_MS = 20_000;
 
 export function createAgentInstalls(
-  context: Pick<Context, 'config' | 'agents' | 'telemetry' | 'version'>,
+  context: Pick<RunningContext, 'config' | 'agents' | 'telemetry' | 'version' | 'sandbox' | 'runtime'>,
 ): AgentInstalls {
   const { config, agents, telemetry } = context;
   const running = new Map<string, Promise<void>>();
@@ -83,16 +84,20 @@ export function createAgentInstalls(
     const file = findProgram(program, config.env['PATH']);
     // Asked once of each file: it may take seconds.
     const key = file === null ? program : `${file} ${statSync(file).mtimeMs}`;
-    const asked = versions.get(key) ?? ask(program, args);
+    const asked = versions.get(key) ?? ask([program, ...args], found.readPaths);
     versions.set(key, asked);
     return asked;
   }
 
-  async function ask(program: string, args: readonly string[]): Promise<string | null> {
-    const env = { ...inheritedEnvironment(config.env), HOME: config.data_dir, TERM: 'dumb' };
-    const options = { cwd: config.data_dir, env, signal: stop.signal, timeoutMs: VERSION_MS };
-    const { code, said } = await runProgram(program, args, options).catch(() => ({ code: 127, said: '' }));
-    return code === 0 ? (/\d+\.\d+\.\d+[\w.-]*/.exec(said)?.[0] ?? null) : null;
+  async function ask(command: readonly [string, ...string[]], readPaths: readonly string[]): Promise<string | null> {
+    const options = { ...kept(), readPaths, timeoutMs: VERSION_MS };
+    const ended = await runOnce(command, options).catch(() => null);
+    return ended?.code === 0 ? (/\d+\.\d+\.\d+[\w.-]*/.exec(ended.said)?.[0] ?? null) : null;
+  }
+
+  /** How a program that is somebody else's is run here. */
+  function kept() {
+    return { sandbox: sandboxOf(context, 0), env: config.env, node: process.execPath, signal: stop.signal };
   }
 
   return {
@@ -122,9 +127,7 @@ export function createAgentInstalls(
       const installing = installAgent({
         entry: { ...entry, npm },
         places,
-        env: config.env,
-        node: process.execPath,
-        signal: stop.signal,
+        ...kept(),
       })
         .then(
           () => log.info({ agent: name, seconds: (Date.now() - started) / 1000 }, 'an agent was installed'),

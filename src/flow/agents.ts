@@ -1,3 +1,4 @@
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { knownAgents, type AgentEntry } from '../agent/catalog.ts';
 import { findAgent, type AbsentAgent, type AgentPlaces, type FoundAgent } from '../agent/catalog/find-agent.ts';
@@ -16,6 +17,7 @@ export function agentPlaces(config: Pick<Config, 'agents_dir' | 'data_dir' | 'en
     folder: config.agents_dir ?? join(config.data_dir, 'agents'),
     platform: `${process.platform}-${process.arch}`,
     path: config.env['PATH'],
+    home: config.env['HOME'] ?? homedir(),
   };
 }
 

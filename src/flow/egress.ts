@@ -13,8 +13,8 @@ export type EgressFact =
 const MOST_NOTES = 20;
 
 /** Writes down where an attempt's agent went and where it was not let, each host once. */
-export function createEgressNotes(context: Pick<Context, 'store' | 'telemetry'>) {
-  const { store, telemetry } = context;
+export function createEgressNotes(context: Pick<Context, 'store' | 'telemetry' | 'secrets'>) {
+  const { store, telemetry, secrets } = context;
   const told = new WeakMap<LiveAttempt, Record<'refused' | 'opened', Set<string>>>();
 
   function isNews(attempt: LiveAttempt, kind: 'refused' | 'opened', what: string): boolean {
@@ -30,8 +30,10 @@ export function createEgressNotes(context: Pick<Context, 'store' | 'telemetry'>)
     const { runNo, runId, variation, attemptId } = attempt;
     const whose = { run_id: runId, variation_id: variation, attempt: attempt.attempt, attempt_id: attemptId };
     const data = { ...whose, timestamp: now(), seq: null, kind: 'note', content, message };
+    const event = serverEvent(runNo, variation, type, data);
     const kept = store
-      .write({ events: [serverEvent(runNo, variation, type, data)] })
+      // A host's name is the agent's own words: a key may stand in it.
+      .write({ events: [{ ...event, data: secrets.json(event.data) }] })
       .then(
         () => undefined,
         (error: unknown) => telemetry.log.error({ err: error, attempt: attemptId }, 'a connection could not be noted'),

@@ -1,3 +1,4 @@
+import { existsSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { NO_SANDBOX, sandboxSpec, type SandboxSpec } from '../contract/sandbox.ts';
@@ -55,22 +56,35 @@ export function sandboxOf(house: House, isWithout: 0 | 1): SandboxSpec {
     kind: found?.works === true ? found.kind : 'bubblewrap',
     program: found?.works === true ? found.program : null,
     read_paths: opened.map((path) => (path.startsWith('~/') ? join(home, path.slice(2)) : path)),
-    // A home in /opt, where the system's programs may lie: that folder is shown.
-    hidden: home.startsWith('/opt/') ? [config.data_dir, home] : [config.data_dir],
+    hidden: hiddenPaths(config.data_dir, home),
     limits,
   });
+}
+
+/**
+ * What no attempt is to see where a folder around it is shown: the data directory, and a home that lies where the system's programs do.
+ * Each as it is named and where it really lies: a link may lead into a folder that is shown.
+ */
+function hiddenPaths(dataDir: string, home: string): string[] {
+  const spelt = (path: string): string[] => [...new Set([path, existsSync(path) ? realpathSync(path) : path])];
+  return [...spelt(dataDir), ...spelt(home).filter((path) => /^\/(?:opt|usr)\//.test(path))];
 }
 
 /** What keeps an attempt apart, in words people are shown. */
 export function isolationOf(house: House, isWithout: 0 | 1): string {
   const { found } = house.sandbox;
-  if (house.runtime.name === 'kubernetes' || goesWithout(house, isWithout)) return house.runtime.isolation;
-  if (found?.works !== true) return `none: no sandbox works here (${found?.reason ?? 'none was looked for'})`;
-  // Whatever lists there are beside mode and limits open something: none of them is left unsaid.
+  const { isolation, name } = house.runtime;
+  // Whatever lists there are beside mode and limits open something: none of them is left unsaid. In a pod, where no path is opened, the hosts.
   const { mode: _mode, limits: _limits, ...lists } = house.config.sandbox;
+  if (name === 'kubernetes') return isolation + openedBy({ allow_hosts: lists.allow_hosts });
+  if (goesWithout(house, isWithout)) return isolation;
+  if (found?.works !== true) return `none: no sandbox works here (${found?.reason ?? 'none was looked for'})`;
+  return found.words + openedBy(lists);
+}
+
+function openedBy(lists: Readonly<Record<string, readonly string[]>>): string {
   const opened = Object.entries(lists).filter(([, each]) => each.length > 0);
-  const words = opened.map(([name, each]) => `; ${name} also opens ${each.join(', ')}`);
-  return found.words + words.join('');
+  return opened.map(([name, each]) => `; ${name} also opens ${each.join(', ')}`).join('');
 }
 
 /** The configuration's word is the last: it may have changed since the run was submitted. */
@@ -83,7 +97,7 @@ function goesWithout({ config }: Pick<House, 'config'>, isWithout: 0 | 1): boole
 export async function sandboxInfo(house: House): Promise<Pick<Info, 'isolation' | 'sandbox'>> {
   const { config, sandbox, runtime } = house;
   if (runtime.name === 'kubernetes')
-    return { isolation: runtime.isolation, sandbox: { kind: 'pod', problem: null, hint: null } };
+    return { isolation: isolationOf(house, 0), sandbox: { kind: 'pod', problem: null, hint: null } };
   await sandbox.again();
   const { found } = sandbox;
   const isWithout = config.sandbox.mode === 'off' ? 1 : 0;

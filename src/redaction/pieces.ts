@@ -1,5 +1,5 @@
 import type { Finder } from './finder.ts';
-import { WITHHELD, withoutSecrets, type OnFound } from './redact.ts';
+import { hasDoubledNames, WITHHELD, withoutSecrets, type OnFound } from './redact.ts';
 
 /** Updates of ACP of which each is a piece of one text. */
 export const PIECES: ReadonlySet<unknown> = new Set([
@@ -65,7 +65,8 @@ export function createWithPiece(finder: Finder): WithPiece {
     value.params.update.content.text = '';
     const bare = JSON.stringify(value);
     const rest = withoutSecrets(finder, bare, value, onFound);
-    if (clean === piece && rest === bare && finder.findKnown(message).length === 0) return message;
+    const isWhole = !hasDoubledNames(message, value) && finder.findKnown(message).length === 0;
+    if (clean === piece && rest === bare && isWhole) return message;
     const written = JSON.parse(rest) as Partial<Message>;
     if (written.params !== undefined) written.params.update.content.text = clean;
     return JSON.stringify(written);

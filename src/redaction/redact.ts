@@ -36,6 +36,8 @@ export function redactJson(finder: Finder, json: string, onFound?: OnFound): str
  */
 export function withoutSecrets(finder: Finder, json: string, value: unknown, onFound?: OnFound): string {
   const root = { value };
+  // Of a name that is there twice only the last is looked at: the others are left out.
+  const isDoubled = hasDoubledNames(json, value);
   const isChanged = redactWithin(finder, root, onFound);
   let written: string;
   try {
@@ -44,10 +46,33 @@ export function withoutSecrets(finder: Finder, json: string, value: unknown, onF
     // Nested so deep that it cannot be written: nobody could read it either.
     return withheld(onFound);
   }
-  // What the strings do not hold may still stand in the text: in a name that is there twice, in a long number.
+  // What the strings do not hold may still stand in the text: in a long number.
   if (finder.findKnown(written).length > 0) return withheld(onFound);
-  return isChanged || finder.findKnown(json).length > 0 ? written : json;
+  return isChanged || isDoubled || finder.findKnown(json).length > 0 ? written : json;
 }
+
+/** Whether JSON text holds more members than what it means: those of a name that is there once more behind them. */
+export function hasDoubledNames(json: string, value: unknown): boolean {
+  let members = 0;
+  let isString = false;
+  for (let at = 0; at < json.length; at += 1) {
+    const code = json.charCodeAt(at);
+    if (code === QUOTE) isString = !isString;
+    else if (isString && code === BACKSLASH) at += 1;
+    else if (!isString && code === COLON) members += 1;
+  }
+  const open: unknown[] = [value];
+  for (let each = open.pop(); each !== undefined; each = open.pop()) {
+    if (typeof each !== 'object' || each === null) continue;
+    if (!Array.isArray(each)) members -= Object.keys(each).length;
+    for (const inner of Object.values(each)) if (typeof inner === 'object' && inner !== null) open.push(inner);
+  }
+  return members !== 0;
+}
+
+const QUOTE = 34;
+const BACKSLASH = 92;
+const COLON = 58;
 
 /** What stands for a message that a secret cannot be taken out of. */
 export const WITHHELD = JSON.stringify({ redacted: 'a message that holds a secret' });

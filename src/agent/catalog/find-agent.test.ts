@@ -30,6 +30,29 @@ test('a program on PATH is found where it lies, with the packages that it is one
   expect(findProgram('sh', '/usr/bin:/bin')).toMatch(/^\/(usr\/)?bin\/sh$/);
 });
 
+test('a program that lies in the home itself is shown alone, and not the home with its keys', () => {
+  const home = tempDir();
+  const real = join(home, 'agent-1.2');
+  writeFileSync(real, '', { mode: 0o755 });
+  mkdirSync(join(home, 'bin'));
+  symlinkSync(real, join(home, 'bin', 'linked'));
+  const linkedHome = join(tempDir(), 'me');
+  symlinkSync(home, linkedHome);
+  const npm = { package: 'x', version: '1.0.0', command: ['{install}/x'] };
+  const pathsOf = (program: string, path: string, itsHome: string): unknown => {
+    const found = findAgent(entryOf({ command: [program], npm }), {
+      ...{ folder: tempDir(), platform: 'linux-x64' },
+      ...{ path, home: itsHome },
+    });
+    return found.kind === 'found' ? found.readPaths : found;
+  };
+  expect(pathsOf('agent-1.2', home, home)).toEqual([real]);
+  expect(pathsOf('linked', join(home, 'bin'), home)).toEqual([join(home, 'bin'), real]);
+  expect(pathsOf('linked', join(linkedHome, 'bin'), linkedHome)).toEqual([join(linkedHome, 'bin'), real]);
+  // A folder around it is no better.
+  expect(pathsOf('agent-1.2', home, join(home, 'me'))).toEqual([real]);
+});
+
 test('an entry without a package is started as it is written, and what it names is to be seen', () => {
   const script = join(tempDir(), 'agent.ts');
   writeFileSync(script, '');

@@ -12,6 +12,8 @@ export interface AgentPlaces {
   platform: string;
   /** PATH, as agents get it. */
   path: string | undefined;
+  /** The user's home, which is never opened as a whole because a program lies in it. */
+  home?: string | undefined;
 }
 
 /** How an agent is started here. */
@@ -82,7 +84,7 @@ export function findAgent(entry: AgentEntry, places: AgentPlaces): FoundAgent | 
       version: null,
       command: [program, ...entry.command.slice(1)],
       env: { ...entry.env },
-      readPaths: [...entry.read_paths, ...pathsOf(program)],
+      readPaths: [...entry.read_paths, ...pathsOf(program, places.home)],
     };
   }
   const versions = installedVersions(places, entry.name);
@@ -132,12 +134,16 @@ function isExecutable(file: string): boolean {
 }
 
 /** Where a program lies: its link's folder (the Node that it names may be there, too), and the packages that it is one of. */
-function pathsOf(program: string): string[] {
+function pathsOf(program: string, home: string | undefined): string[] {
   const real = realpathSync(program);
   const packages = `${sep}node_modules${sep}`;
   const at = real.indexOf(packages);
-  const home = at === -1 ? dirname(real) : real.slice(0, at + packages.length - 1);
-  return [...new Set([dirname(program), home])].filter((path) => !isSystems(path));
+  const folder = at === -1 ? dirname(real) : real.slice(0, at + packages.length - 1);
+  const homes = home === undefined ? [] : [home, existsSync(home) ? realpathSync(home) : home];
+  // A program that lies in the home itself would open all that is there: keys, credentials.
+  const narrowed = (path: string, itself: string): string =>
+    homes.some((each) => each === path || each.startsWith(`${path}${sep}`)) ? itself : path;
+  return [...new Set([narrowed(dirname(program), program), narrowed(folder, real)])].filter((path) => !isSystems(path));
 }
 
 function absolutePathsIn(command: readonly string[]): string[] {

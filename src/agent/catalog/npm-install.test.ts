@@ -5,8 +5,11 @@ import { startRegistry, type TestPackage } from '../../../test/support/npm-regis
 import { tempDir } from '../../../test/support/temp.ts';
 import { until } from '../../../test/support/until.ts';
 import { agentEntry, type AgentInput } from '../../contract/agent-entry.ts';
+import { NO_SANDBOX, sandboxSpec } from '../../contract/sandbox.ts';
+import { findBubblewrap } from '../sandbox/probe.ts';
+import { noSandbox } from '../../../test/support/sandbox.ts';
 import { findAgent } from './find-agent.ts';
-import { explainNpm, installAgent } from './npm-install.ts';
+import { explainNpm, installAgent, type InstallOptions } from './npm-install.ts';
 
 /** npm is real; its registry is a server of the test's own. */
 
@@ -43,13 +46,17 @@ async function scene(packages: readonly TestPackage[] = [tiny]) {
   const folder = join(tempDir(), 'agents');
   const places = placesIn(folder);
   const install = (
-    more: { entry?: ReturnType<typeof entryOf>; env?: Record<string, string>; signal?: AbortSignal } = {},
+    more: Partial<Pick<InstallOptions, 'sandbox' | 'signal'>> & {
+      entry?: ReturnType<typeof entryOf>;
+      env?: Record<string, string>;
+    } = {},
   ) =>
     installAgent({
       entry: more.entry ?? entryOf(),
       places,
       env: { ...registry.env, ...more.env },
       node: process.execPath,
+      sandbox: more.sandbox ?? NO_SANDBOX,
       signal: more.signal ?? new AbortController().signal,
     });
   return { ...registry, folder, places, install };
@@ -153,3 +160,22 @@ test('an installation of another version, or for another platform, is named', as
   const facts = JSON.parse(readFileSync(join(folder, 'tiny', '1.2.3', 'installed.json'), 'utf8')) as unknown;
   expect(facts).toEqual({ package: tiny.name, version: '1.2.3', platform: places.platform });
 });
+
+test.skipIf(noSandbox !== null)(
+  'what it brought is tried in the sandbox, where it sees nothing of the user; where none works it is not run',
+  async () => {
+    const agent = `#!/bin/sh
+for file in ${process.cwd()}/package.json /proc/${process.pid}/environ; do cat $file >/dev/null 2>&1 && echo "reached $file"; done
+touch "$(dirname "$0")/planted" 2>/dev/null && echo planted
+touch $HOME/own || echo "no home"
+exit 3
+`;
+    const { install, places } = await scene([{ ...tiny, files: { 'agent.sh': agent } }]);
+    const found = { kind: 'bubblewrap' as const, hidden: [places.folder] };
+    const works = sandboxSpec.parse({ ...found, program: findBubblewrap(process.env['PATH']) });
+    await expect(install({ sandbox: works })).rejects.toThrow(/does not run on this machine \([^)]*\): $/);
+    await expect(install()).rejects.toThrow(/reached .*package.json\nreached .*environ\nplanted/);
+    await install({ sandbox: sandboxSpec.parse(found) });
+    expect(findAgent(entryOf(), places)).toMatchObject({ kind: 'found', from: 'installed' });
+  },
+);

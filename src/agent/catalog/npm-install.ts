@@ -1,13 +1,15 @@
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { z } from 'zod';
 import type { npmPackage } from '../../contract/agent-entry.ts';
+import type { SandboxSpec } from '../../contract/sandbox.ts';
 import { AppError } from '../../errors.ts';
 import type { AgentEntry } from '../catalog.ts';
 import { replaceWords } from '../child-env.ts';
-import { signalGroup, startTimeOf } from '../process-identity.ts';
+import { startTimeOf } from '../process-identity.ts';
+import { runProgram, type Ended } from '../run-program.ts';
+import { runOnce } from '../sandbox/run-once.ts';
 import { INSTALLATION_FILE, installFolder, type AgentPlaces } from './find-agent.ts';
 
 export interface InstallOptions {
@@ -17,6 +19,8 @@ export interface InstallOptions {
   env: Readonly<Record<string, string | undefined>>;
   /** The Node binary that agents are run with. */
   node: string;
+  /** What keeps a program in that came with the package, when it is tried. */
+  sandbox: SandboxSpec;
   signal: AbortSignal;
 }
 
@@ -122,67 +126,28 @@ async function checkVersion(npm: z.infer<typeof npmPackage>, folder: string): Pr
   );
 }
 
-/** Whether the binary that came runs here: packages for other processors or another libc install well, too. */
+/**
+ * Whether the binary that came runs here: packages for other processors or another libc install well, too. It is run as attempts run
+ * it; where no sandbox works, nobody looks.
+ */
 async function probe(
-  { entry: { npm, name }, places, node, env, signal }: InstallOptions,
+  { entry: { npm, name }, places, node, sandbox, env, signal }: InstallOptions,
   folder: string,
 ): Promise<void> {
   if (npm.probe === undefined) return;
   const words = { install: folder, platform: places.platform, node };
   const [program = '', ...args] = npm.probe.map((word) => replaceWords(word, words));
-  const { PATH = '' } = env;
-  const ended = await runProgram(program, args, {
-    cwd: folder,
-    env: { PATH, HOME: folder, TERM: 'dumb' },
-    signal,
-    timeoutMs: PROBE_MS,
-  }).catch((error: unknown): Ended => ({ code: 127, said: error instanceof Error ? error.message : String(error) }));
+  const how = { sandbox, readPaths: [folder], env, node, signal, timeoutMs: PROBE_MS };
+  const ended = await runOnce([program, ...args], how).catch((error: unknown): Ended => {
+    return { code: 127, said: error instanceof Error ? error.message : String(error) };
+  });
+  if (ended === null) return;
   if (ended.code === 0) return;
   throw new AppError(
     'agent_install_failed',
     `${name} was installed but does not run on this machine (${places.platform}): ${ended.said.trim().slice(-400)}`,
     { hint: 'Its package has no binary for this processor or this C library.' },
   );
-}
-
-export interface Ended {
-  /** Null where a signal ended it. */
-  code: number | null;
-  said: string;
-}
-
-/** Runs a program in a process group of its own, so that nothing of it goes on after it was stopped. */
-export function runProgram(
-  program: string,
-  args: readonly string[],
-  options: { cwd: string; env: Record<string, string | undefined>; signal: AbortSignal; timeoutMs: number },
-): Promise<Ended> {
-  const stop = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
-  return new Promise((resolve, reject) => {
-    if (stop.aborted) {
-      resolve({ code: null, said: '' });
-      return;
-    }
-    const child = spawn(program, args, {
-      cwd: options.cwd,
-      env: options.env,
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let said = '';
-    const note = (chunk: Buffer): void => {
-      said = (said + chunk.toString('utf8')).slice(-16_384);
-    };
-    child.stdout.on('data', note);
-    child.stderr.on('data', note);
-    const kill = (): void => signalGroup(child.pid, 'SIGKILL');
-    stop.addEventListener('abort', kill, { once: true });
-    child.once('error', reject);
-    child.once('close', (code) => {
-      stop.removeEventListener('abort', kill);
-      resolve({ code, said });
-    });
-  });
 }
 
 /** The new folder in the old one's place. What was there, whole or half, is put aside first: a rename is all or nothing. */

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { z } from 'zod';
 import { claimedAttempt, type ClaimedAttempt, type ClaimRequest } from '../../contract/attempt-door.ts';
+import { UnreadAttempt } from './unread.ts';
 
 /** The attempt door over HTTP(S), for one attempt. */
 export interface DoorClient {
@@ -96,8 +97,8 @@ export function createDoorClient(options: { url: string; token: string; timeoutM
 export type Claim = { attempt: ClaimedAttempt } | { refused: string };
 
 /**
- * Claims the attempt for this pod, and asks again while nobody answers. Errors: what the last try failed of, when `patienceMs` are
- * over; the signal's reason.
+ * Claims the attempt for this pod, and asks again while nobody answers. Errors: {@link UnreadAttempt}; what the last try failed of,
+ * when `patienceMs` are over; the signal's reason.
  *
  * @param say told, in words, when it has to wait
  */
@@ -122,8 +123,7 @@ export async function claimAttempt(
       why = `it answered ${wordsOf(answer)}`;
     } catch (error) {
       options.signal.throwIfAborted();
-      if (error instanceof z.ZodError)
-        throw new Error(`The door’s answer is no attempt: ${error.message}`, { cause: error });
+      if (error instanceof z.ZodError) throw new UnreadAttempt(unreadWords(error), { cause: error });
       why = error instanceof Error ? error.message : String(error);
     }
     if (performance.now() >= until) throw new Error(`The attempt could not be claimed: ${why}`);
@@ -131,6 +131,12 @@ export async function claimAttempt(
     said = why;
     await wait(pause, undefined, { signal: options.signal });
   }
+}
+
+/** What of an attempt is not understood: names and kinds, no values. */
+function unreadWords({ issues }: z.ZodError): string {
+  const what = issues.map(({ path, message }) => [path.join('.'), message].filter(Boolean).join(': ')).join('; ');
+  return `The recorder does not understand what the server wants of it: its image and the server are of two versions (${what.slice(0, 500)}).`;
 }
 
 /** Status and message of a refusal. */

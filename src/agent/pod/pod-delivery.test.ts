@@ -137,6 +137,19 @@ test('a second pod of the attempt goes at once, and so does one with a wrong tok
   expect(pod.lastWord()).toEqual({ lastSeq: 0, sha256: null, reason: 'refused' });
 });
 
+test('an attempt of a server of another version is ended in words, in its journal', async () => {
+  const pod = await makePod({ agent: ['linger'] });
+  Object.assign(pod.attempt, { of_tomorrow: true });
+  const { recorder, launcher } = pod.run();
+  expect(await launcher.ended).toBe(1);
+  expect(await recorder.ended).toBe(0);
+  const { eof, notes } = pod.read();
+  expect([eof.reason, notes]).toEqual(['setup_failed', ['setup_failed']]);
+  expect(eof.message).toMatch(/image and the server are of two versions.*of_tomorrow/);
+  expect(pod.door.kept().equals(pod.numbered())).toBe(true);
+  expect(pod.lastWord()).toMatchObject({ lastSeq: eof.lastSeq, reason: 'setup_failed' });
+});
+
 test('a server that is away when the pod starts is waited for', async () => {
   const pod = await makePod({ agent: ['nothing'] });
   await pod.door.goAway();

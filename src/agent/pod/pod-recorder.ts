@@ -6,6 +6,7 @@ import type { AttemptSpec, Eof } from '../../contract/attempt.ts';
 import { now } from '../../contract/ids.ts';
 import type { LastWord } from '../../contract/pod.ts';
 import { createGit } from '../../git/command.ts';
+import type { JournalOptions } from '../journal.ts';
 import type { RecorderOptions } from '../recorder.ts';
 import { createStopRequest } from '../stop-request.ts';
 import { createClocks } from './clocks.ts';
@@ -18,6 +19,7 @@ import type { PodPaths } from './pod-paths.ts';
 import { createPodPrompts } from './pod-prompts.ts';
 import { createPrinter } from './printer.ts';
 import { followServer } from './server-link.ts';
+import { closeUnread, UnreadAttempt } from './unread.ts';
 
 export interface PodRecorderOptions {
   doorUrl: string;
@@ -91,6 +93,7 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
   await mkdir(paths.ownTmp, { recursive: true });
   const found = await findJournal(paths.journal, attempt);
   let spec: AttemptSpec | null = null;
+  let unread: string | null = null;
   if (found?.eof == null) {
     try {
       const claim = await claimAttempt(
@@ -107,7 +110,8 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
       if (spec.attempt_id !== attempt) throw new Error(`The door gave the attempt ${spec.attempt_id}, not ${attempt}.`);
     } catch (error) {
       if (!clocks.terminating.aborted) options.say(error instanceof Error ? error.message : String(error));
-      return standDown(clocks.terminating.aborted ? 'terminated' : 'unclaimed');
+      if (!(error instanceof UnreadAttempt)) return standDown(clocks.terminating.aborted ? 'terminated' : 'unclaimed');
+      unread = error.message;
     }
   }
 
@@ -137,9 +141,18 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
   });
 
   const git = createGit({ env: { ...options.env, TMPDIR: paths.ownTmp } });
+  const printer = createPrinter(options.stdout);
   let eof: Eof;
   if (found?.eof != null) {
     eof = found.eof;
+  } else if (unread !== null) {
+    const onWritten: JournalOptions['onWritten'] = (batch, seq, bytes) => {
+      printer.print(batch);
+      delivery.onWritten(seq, bytes);
+    };
+    const { onAppend } = delivery;
+    const journal = { path: paths.journal, attempt, resume: found ?? undefined, onAppend, onWritten };
+    eof = await closeUnread(journal, unread);
   } else if (spec === null) {
     throw new Error('unreachable: an attempt without its spec');
   } else {
@@ -153,7 +166,7 @@ export async function runPodRecorder(options: PodRecorderOptions): Promise<numbe
     const place = podPlace({
       ...{ paths, link, door, delivery, prompts, log },
       fetch: (signal) => fetching ?? fetch(signal),
-      printer: createPrinter(options.stdout),
+      printer,
       resume: found ?? undefined,
       patience: () => {
         clocks.hold();

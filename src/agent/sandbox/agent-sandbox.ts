@@ -1,7 +1,8 @@
-import { accessSync, constants, existsSync } from 'node:fs';
-import { delimiter, isAbsolute, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import type { AttemptSpec } from '../../contract/attempt.ts';
 import { AgentMissing, type AgentProcess } from '../agent-process.ts';
+import { findProgram } from '../catalog/find-agent.ts';
 import { agentCommand } from '../child-env.ts';
 import type { PlacePaths } from '../place.ts';
 import { makeGroup } from './cgroup.ts';
@@ -44,7 +45,7 @@ export function agentSandbox({ spec, paths, folder, node }: AgentSandboxOptions)
       throw new AgentMissing('The agent was not started: it is to run in a sandbox, and none works on this machine.');
     }
     const command = agentCommand(given, node);
-    const program = found(command[0], env['PATH']);
+    const program = findProgram(command[0], env['PATH']);
     if (program === null) throw new AgentMissing(notFound(command[0], env['PATH']));
     const group = makeGroup({ name: spec.attempt_id, limits });
     const { command: whole, view } = await makeSandbox({
@@ -99,21 +100,6 @@ export function agentSandbox({ spec, paths, folder, node }: AgentSandboxOptions)
 function isSeen(view: View, path: string): boolean {
   const around = mountsOf(view).findLast((mount) => isWithin(path, mount.path));
   return around !== undefined && around.kind !== 'empty';
-}
-
-/** A program as the system finds it; null where it does not. */
-function found(program: string, path: string | undefined): string | null {
-  const places = program.includes('/') ? [program] : (path ?? '').split(delimiter).map((each) => join(each, program));
-  return places.find((each) => isAbsolute(each) && isExecutable(each)) ?? null;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function notFound(program: string, path: string | undefined): string {

@@ -1,11 +1,12 @@
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SandboxKind, SandboxLimits } from '../../contract/sandbox.ts';
 import { spawnGroup } from '../agent-process.ts';
+import { findProgram } from '../catalog/find-agent.ts';
 import { makeGroup, type Group } from './cgroup.ts';
 import { limitWords } from './limits.ts';
 import { makeSandbox } from './make.ts';
@@ -170,12 +171,12 @@ function hintFor(wrong: string): string {
 
 /** bubblewrap on a PATH; null where it is not there. */
 export function findBubblewrap(path: string | undefined): string | null {
-  const places = (path ?? '').split(delimiter).filter((each) => isAbsolute(each));
-  return places.map((each) => join(each, 'bwrap')).find(isExecutable) ?? null;
+  return findProgram('bwrap', path);
 }
 
 async function probeMac(): Promise<Probed> {
-  if (!isExecutable(SANDBOX_EXEC)) return { works: false, reason: `${SANDBOX_EXEC} is not there.`, hint: NO_SANDBOX };
+  if (findProgram(SANDBOX_EXEC, undefined) === null)
+    return { works: false, reason: `${SANDBOX_EXEC} is not there.`, hint: NO_SANDBOX };
   try {
     const profile = sandboxExecProfile({ readable: [], writable: [], port: 9 });
     const started = await spawnGroup(sandboxExecCommand(profile, ['/usr/bin/true']), {
@@ -196,13 +197,4 @@ async function probeMac(): Promise<Probed> {
     words:
       'sandbox-exec with a profile that was never verified on a Mac: it is meant to leave an agent its workspace, the system’s programs and the models, and nobody has looked whether it does; no limits on memory and processes',
   };
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

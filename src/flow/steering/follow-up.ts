@@ -8,10 +8,7 @@ import { moveVariation, serverEvent } from '../moves.ts';
 import { findRun, findVariation } from '../rows.ts';
 import { checkPrompt } from '../submit.ts';
 import { checkRoom, openRun, sourceOf } from './gate.ts';
-import { addPrompt, waitingPrompts, withdraw } from './prompts.ts';
-
-/** Characters of a prompt that its event shows; the log has all of it once an agent was sent it. */
-const SHOWN = 2000;
+import { addPrompt, shownPrompt, waitingPrompts, withdraw } from './prompts.ts';
 
 /**
  * Tells a variation what to do next. While it is under way: the next turn of its session. When it is over: a new attempt that goes on
@@ -60,8 +57,7 @@ function record(
     });
   }
   const said = { run_id: runId, variation_id: index, waiting: before + 1 };
-  const clean = secrets.text(prompt);
-  const shown = clean.length > SHOWN ? `${clean.slice(0, SHOWN).toWellFormed()}…` : clean;
+  const shown = shownPrompt({ secrets }, prompt);
   const tell = (promptId: number, facts: object): void =>
     emit(
       serverEvent(run, index, 'prompt_queued', {

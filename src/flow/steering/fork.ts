@@ -9,7 +9,7 @@ import { serverEvent, settleRun } from '../moves.ts';
 import { findRun, findVariation } from '../rows.ts';
 import { checkBudgets, checkPrompt, planVariations, type PlannedVariation } from '../submit.ts';
 import { checkRoom, openRun, sourceOf } from './gate.ts';
-import { addPrompt } from './prompts.ts';
+import { addPrompt, shownPrompt } from './prompts.ts';
 
 /**
  * Makes a variation of the same run from another's work tree and conversation, with any agent and model, and limits and a budget of
@@ -105,8 +105,7 @@ function record(
       forked_from: forkedFrom,
     }),
   );
-  const clean = secrets.text(fork.prompt);
-  const content = clean.length > 2000 ? `${clean.slice(0, 2000).toWellFormed()}…` : clean;
+  const content = shownPrompt({ secrets }, fork.prompt);
   const told = { ...base, prompt_id: promptId, becomes: 'new_attempt', forked_from: forkedFrom, content };
   emit(serverEvent(run, index, 'prompt_queued', told));
   settleRun(db, tx, emit, run);

@@ -3,6 +3,7 @@ import { now } from '../../contract/ids.ts';
 import type { EndReason } from '../../contract/run.ts';
 import type { PromptsTable, Schema } from '../../store/schema.ts';
 import type { NewEvent, Tx } from '../../store/store.ts';
+import type { Context } from '../context.ts';
 
 /**
  * What variations were told beside their run's prompt. A prompt is stored before it is answered for, waits until a recorder says that
@@ -15,6 +16,15 @@ export type PromptRow = Selectable<PromptsTable>;
 /** The end of a turn, whatever of: the session could have gone on. A prompt that came too late for it is a new attempt's task. */
 export function turnEnded(reason: EndReason): boolean {
   return ['end_turn', 'no_changes', 'max_turns', 'max_tokens', 'refusal'].includes(reason);
+}
+
+/** Characters of a prompt that its event shows; the log has all of it once an agent was sent it. */
+const SHOWN = 2000;
+
+/** A prompt as its event shows it. */
+export function shownPrompt({ secrets }: Pick<Context, 'secrets'>, prompt: string): string {
+  const clean = secrets.text(prompt);
+  return clean.length > SHOWN ? `${clean.slice(0, SHOWN).toWellFormed()}…` : clean;
 }
 
 /** In the order in which they were said. */
