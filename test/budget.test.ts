@@ -47,10 +47,12 @@ describe('a budget that is used up', () => {
     const [first, second, ...never] = run.variations;
     for (const each of [first, second]) {
       expect(each?.message).toMatch(/^The run’s budget of \$0\.02 is used up/);
-      expect(each?.files_changed).toBeGreaterThan(0);
-      expect(each?.patch_url).not.toBeNull();
       expect(each?.attempts).toHaveLength(1);
     }
+    // The one may have used it all up before the other wrote anything.
+    const worked = run.variations.filter(({ files_changed: files }) => (files ?? 0) > 0);
+    expect(worked.length).toBeGreaterThan(0);
+    for (const each of worked) expect(each.patch_url).not.toBeNull();
     for (const each of never) {
       expect(each.attempts).toEqual([]);
       expect(each.message).toMatch(/^It was not started: The run’s budget/);
@@ -69,8 +71,10 @@ describe('a budget that is used up', () => {
     // Nothing new is started on it by hand either; what there is can be chosen.
     const retried = await house.api<Problem>('POST', `/api/v1/runs/${runId}/variations/0/retry`);
     expect([retried.status, retried.body.code]).toEqual([402, 'budget_exhausted']);
-    const chosen = await house.api<Run>('POST', `/api/v1/runs/${runId}/select`, { winning_variation_id: 0 });
-    expect(chosen.body.choice?.winning_variation_id).toBe(0);
+    const chosen = await house.api<Run>('POST', `/api/v1/runs/${runId}/select`, {
+      winning_variation_id: worked[0]?.variation_id,
+    });
+    expect(chosen.body.choice?.winning_variation_id).toBe(worked[0]?.variation_id);
   }, 60_000);
 
   it('of one variation ends that one', async () => {
