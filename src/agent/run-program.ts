@@ -38,6 +38,7 @@ export function runProgram(
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', ...(filter === undefined ? [] : (['ignore', 'pipe', 'pipe'] as const))],
     });
+    // What each is follows from `stdio` above; Node types only the first three so.
     const [, stdout, stderr, , told, filtered] = child.stdio as unknown as [
       ...[null, Readable, Readable, null],
       ...[Readable | undefined, Writable | undefined],

@@ -84,24 +84,9 @@ export async function submitRun(context: RunningContext, request: SubmitRequest)
           variations: variations.length,
         }),
       );
-      variations.forEach(({ limits, ...planned }, index) => {
-        tx.run(
-          db.insertInto('variations').values({
-            ...planned,
-            run: no,
-            idx: index,
-            limits: JSON.stringify(limits),
-            status: 'queued',
-            end_reason: null,
-            message: null,
-            queued_at: at,
-            started_at: null,
-            ended_at: null,
-            stop_reason: null,
-            retries_left: request.retries,
-            result_attempt: null,
-          }),
-        );
+      variations.forEach((planned, index) => {
+        const place = { run: no, idx: index, queued_at: at, retries_left: request.retries };
+        tx.run(db.insertInto('variations').values(queuedVariation(planned, place)));
       });
     },
   });
@@ -116,6 +101,25 @@ export async function submitRun(context: RunningContext, request: SubmitRequest)
     ...(context.config.runtime === 'kubernetes'
       ? { jobs: variations.map((_, index) => jobName(runId, index, 0)) }
       : {}),
+  };
+}
+
+/** The row of a variation that waits for its first attempt. */
+export function queuedVariation(
+  { limits, ...planned }: PlannedVariation,
+  place: Pick<VariationsTable, 'run' | 'idx' | 'queued_at' | 'retries_left'>,
+) {
+  return {
+    ...planned,
+    ...place,
+    limits: JSON.stringify(limits),
+    status: 'queued' as const,
+    end_reason: null,
+    message: null,
+    started_at: null,
+    ended_at: null,
+    stop_reason: null,
+    result_attempt: null,
   };
 }
 

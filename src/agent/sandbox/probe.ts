@@ -1,12 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex, Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { SandboxKind, SandboxLimits } from '../../contract/sandbox.ts';
-import { spawnGroup } from '../agent-process.ts';
 import { findProgram } from '../catalog/find-agent.ts';
+import { runProgram } from '../run-program.ts';
 import { makeGroup, type Group } from './cgroup.ts';
 import { limitWords } from './limits.ts';
 import { makeSandbox } from './make.ts';
@@ -119,33 +116,10 @@ async function lookInside(
     user: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
     command: ['/bin/sh', '-c', LOOK, 'sh', secret],
   });
-  const started = await spawnGroup(command, {
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin' },
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
-  });
-  const [stdin, stdout, stderr, control, info, seccomp] = started.child.stdio as unknown as [
-    Duplex,
-    Readable,
-    Readable,
-    Duplex,
-    Duplex,
-    Duplex,
-  ];
-  for (const each of [control, info, seccomp]) each.on('error', () => undefined);
-  stdin.end();
-  control.resume();
-  info.resume();
-  seccomp.end(filter);
-  const late = new AbortController();
-  const timer = wait(PROBE_MS, undefined, { signal: late.signal }).then(
-    () => started.signal('SIGKILL'),
-    () => undefined,
-  );
-  const [out, err] = await Promise.all([text(stdout), text(stderr), started.exited]);
-  late.abort();
-  await timer;
-  return out.endsWith('done\n') ? out : `failed: ${err.trim() || out}`;
+  const [maker, ...rest] = command;
+  const how = { cwd: '/', env: { PATH: '/usr/bin:/bin' }, signal: new AbortController().signal, timeoutMs: PROBE_MS };
+  const { said } = await runProgram(maker, rest, how, filter);
+  return said.endsWith('done\n') ? said : `failed: ${said.trim()}`;
 }
 
 /** What is not as it must be, in words; null where all is. */
@@ -179,12 +153,9 @@ async function probeMac(): Promise<Probed> {
     return { works: false, reason: `${SANDBOX_EXEC} is not there.`, hint: NO_SANDBOX };
   try {
     const profile = sandboxExecProfile({ readable: [], writable: [], port: 9 });
-    const started = await spawnGroup(sandboxExecCommand(profile, ['/usr/bin/true']), {
-      cwd: '/',
-      env: {},
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    const { code } = await started.exited;
+    const [maker, ...rest] = sandboxExecCommand(profile, ['/usr/bin/true']);
+    const how = { cwd: '/', env: {}, signal: new AbortController().signal, timeoutMs: PROBE_MS };
+    const { code } = await runProgram(maker, rest, how);
     if (code !== 0)
       return { works: false, reason: `${SANDBOX_EXEC} ends with ${code ?? 'a signal'}.`, hint: NO_SANDBOX };
   } catch (error) {

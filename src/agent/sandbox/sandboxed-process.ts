@@ -49,6 +49,7 @@ export async function startInSandbox(options: SandboxedOptions): Promise<Sandbox
     env: options.env,
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
+  // What each is follows from `stdio` above; Node types only the first three so.
   const [stdin, stdout, stderr, control, told, filter] = made.child.stdio as unknown as [
     Duplex,
     Readable,

@@ -7,7 +7,7 @@ import type { NewEvent, Tx } from '../../store/store.ts';
 import type { Context } from '../context.ts';
 import { serverEvent, settleRun } from '../moves.ts';
 import { findRun, findVariation } from '../rows.ts';
-import { checkBudgets, checkPrompt, planVariations, type PlannedVariation } from '../submit.ts';
+import { checkBudgets, checkPrompt, planVariations, queuedVariation, type PlannedVariation } from '../submit.ts';
 import { checkRoom, openRun, sourceOf } from './gate.ts';
 import { addPrompt, shownPrompt } from './prompts.ts';
 
@@ -70,29 +70,17 @@ function record(
   const { no, notes, ...forkedFrom } = sourceOf(db, tx, source, runId, fork.attempt);
   const index = (all.at(-1)?.idx ?? -1) + 1;
   const at = now();
-  const { limits, ...planned } = fork.planned;
+  const place = { run, idx: index, queued_at: at, retries_left: retries };
   tx.run(
     db.insertInto('variations').values({
-      ...planned,
-      run,
-      idx: index,
-      limits: JSON.stringify(limits),
-      status: 'queued',
-      end_reason: null,
-      message: null,
-      queued_at: at,
-      started_at: null,
-      ended_at: null,
-      stop_reason: null,
-      retries_left: retries,
-      result_attempt: null,
+      ...queuedVariation(fork.planned, place),
       start_from: no,
       forked_from: no,
     }),
   );
   const promptId = addPrompt(db, tx, { run, variation: index, text: fork.prompt, origin: no });
   tx.run(db.updateTable('runs').set({ cancelled_at: null }).where('no', '=', run));
-  const { agent, model, strategy } = planned;
+  const { agent, model, strategy } = fork.planned;
   const base = { run_id: runId, variation_id: index, timestamp: at };
   emit(
     serverEvent(run, index, 'variation_status', {
